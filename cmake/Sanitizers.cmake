@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+if(CBTAP_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+elseif(CBTAP_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=thread -rdynamic)
+elseif(CBTAP_SANITIZE)
+  message(FATAL_ERROR "CBTAP_SANITIZE is '${CBTAP_SANITIZE}': give address, thread or nothing")
+endif()
