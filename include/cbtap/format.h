@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Output formats: from an event to the bytes of a record's value. Pure: no I/O, no globals, any thread. */
+#ifndef CBTAP_FORMAT_H
+#define CBTAP_FORMAT_H
+
+#include "cbtap/buf.h"
+#include "cbtap/err.h"
+#include "cbtap/event.h"
+
+struct cbt_format_options {
+    const char *server_name; /* cb_server */
+    const char *server_url;  /* NULL or "": no links; need not end in '/' */
+    bool float_time;
+    const char *profile; /* json.profile; NULL: documented */
+};
+
+struct cbt_format {
+    const char *name;
+    /* Copies what it needs of the options. One instance serves all workers: encode only reads it. @thread main */
+    int (*open)(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err);
+    /* Appends one record's value to `out`. CBT_EINVAL: the event cannot be written (text says why); CBT_ELIMIT:
+     * out->failed. On failure what was appended is to be ignored. No allocation, no locale, no printf. @thread worker */
+    int (*encode)(const void *self, const struct cbt_event *event, struct cbt_buf *out, struct cbt_err *err);
+    void (*close)(void *self); /* NULL is fine. @thread main */
+};
+
+/* The row of formats.def with that name, or NULL. @thread any */
+const struct cbt_format *cbt_format_find(const char *name);
+
+#endif
