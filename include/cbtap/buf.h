@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The buffer that encoders write into: the free end of a frame's record memory. Reserve, then write unchecked. */
+/* The buffer that encoders write into: the free end of a frame's record memory. Reserve, then write
+ * unchecked. */
 #ifndef CBTAP_BUF_H
 #define CBTAP_BUF_H
 
@@ -12,7 +13,8 @@ struct cbt_buf {
     uint8_t *begin; /* first byte of the record that is being written */
     uint8_t *pos;   /* next byte */
     uint8_t *end;   /* one past the last byte that may be written */
-    bool failed;    /* grow failed (record over the limit): what follows is ignored, the record is a dead letter */
+    bool failed; /* grow failed (record over the limit): what follows is ignored, the record is a dead letter
+                  */
     /* Moves [begin, pos) to memory with at least `bytes` free behind pos; false where the limit forbids. */
     bool (*grow)(struct cbt_buf *buf, size_t bytes);
     void *owner;

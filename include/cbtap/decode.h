@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* From a message body to its events: the walk over zip entries and records, and the decoding of one record. */
+/* From a message body to its events: the walk over zip entries and records, and the decoding of one record.
+ */
 #ifndef CBTAP_DECODE_H
 #define CBTAP_DECODE_H
 
@@ -8,9 +9,9 @@
 #include "cbtap/reason.h"
 
 struct cbt_decode_limits {
-    size_t arena_max_bytes;    /* decode.arena_max_bytes */
-    size_t record_max_bytes;   /* decode.record_max_bytes */
-    uint32_t zip_entries_max;  /* decode.zip.entries_max */
+    size_t arena_max_bytes;   /* decode.arena_max_bytes */
+    size_t record_max_bytes;  /* decode.record_max_bytes */
+    uint32_t zip_entries_max; /* decode.zip.entries_max */
     size_t zip_inflated_max_bytes;
     uint32_t zip_ratio_max;
 };
@@ -44,40 +45,47 @@ struct cbt_walk;
 int cbt_walk_new(struct cbt_walk **ret_walk, const struct cbt_decode_limits *limits, struct cbt_err *err);
 void cbt_walk_free(struct cbt_walk *walk);
 
-/* Starts on a body, which must stay until the last cbt_walk_next. Never fails: what is wrong comes as broken parts.
- * `content_type` may be empty. @thread worker */
-void cbt_walk_start(struct cbt_walk *walk, struct cbt_text body, struct cbt_text content_type, enum cbt_framing framing);
+/* Starts on a body, which must stay until the last cbt_walk_next. Never fails: what is wrong comes as broken
+ * parts. `content_type` may be empty. @thread worker */
+void cbt_walk_start(struct cbt_walk *walk, struct cbt_text body, struct cbt_text content_type,
+                    enum cbt_framing framing);
 
-/* The next part in order; false at the end. A cut-off bundle gives every whole record, then one broken part for the
- * rest. @thread worker */
+/* The next part in order; false at the end. A cut-off bundle gives every whole record, then one broken part
+ * for the rest. @thread worker */
 bool cbt_walk_next(struct cbt_walk *walk, struct cbt_part *ret_part);
 
 /* Bytes that the walk holds beyond its fixed size (the inflate buffer), for the budget. @thread worker */
 size_t cbt_walk_held_bytes(const struct cbt_walk *walk);
 
-/* The sensor id of a body's first record, by a peek at the wire (zip: false). For choosing a lane. @thread receiver */
-bool cbt_peek_sensor_id(struct cbt_text body, struct cbt_text content_type, enum cbt_framing framing, int32_t *ret_sensor_id);
+/* The sensor id of a body's first record, by a peek at the wire (zip: false). For choosing a lane. @thread
+ * receiver */
+bool cbt_peek_sensor_id(struct cbt_text body, struct cbt_text content_type, enum cbt_framing framing,
+                        int32_t *ret_sensor_id);
 
 /* One for each worker: the arena. */
 struct cbt_decoder;
 
-int cbt_decoder_new(struct cbt_decoder **ret_decoder, const struct cbt_decode_limits *limits, struct cbt_err *err);
+int cbt_decoder_new(struct cbt_decoder **ret_decoder, const struct cbt_decode_limits *limits,
+                    struct cbt_err *err);
 void cbt_decoder_free(struct cbt_decoder *decoder);
 
 /* The type of a record by a scan of its top level, without decoding it. A record that does not even scan is
  * CBT_TYPE_unknown: decoding will say why. @thread worker */
 enum cbt_event_type cbt_peek_type(struct cbt_text record);
 
-/* Decodes one record; the event lives until the next call. `frame_env` fills what the record's own env leaves out.
- * Returns 0, or CBT_EINVAL / CBT_ELIMIT with *ret_reason and a text that names the place. @thread worker */
-int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record, const struct cbt_environment *frame_env,
-                     struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason, struct cbt_err *err);
+/* Decodes one record; the event lives until the next call. `frame_env` fills what the record's own env leaves
+ * out. Returns 0, or CBT_EINVAL / CBT_ELIMIT with *ret_reason and a text that names the place. @thread worker
+ */
+int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
+                     const struct cbt_environment *frame_env, struct cbt_event *ret_event,
+                     enum cbt_dead_reason *ret_reason, struct cbt_err *err);
 
-/* One notification: type from the routing key (feed.<id>.<rest> is feed.<rest>), sensor id and time where it has them.
- * A notification may give several events (docs): call with *cursor = 0 first, until it returns 0 for no more; 1: an
- * event, negative: not a JSON object, *ret_reason set. @thread worker */
-int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, struct cbt_text routing_key, size_t *cursor,
-                            struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason, struct cbt_err *err);
+/* One notification: type from the routing key (feed.<id>.<rest> is feed.<rest>), sensor id and time where it
+ * has them. A notification may give several events (docs): call with *cursor = 0 first, until it returns 0
+ * for no more; 1: an event, negative: not a JSON object, *ret_reason set. @thread worker */
+int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, struct cbt_text routing_key,
+                            size_t *cursor, struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason,
+                            struct cbt_err *err);
 
 /* The filter of [filter] types and drop: globs over type names with or without "ingress.event.". */
 struct cbt_filter;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Errors: a code that callers act on and a text that people read, filled where it happened, logged once, at the top. */
+/* Errors: a code that callers act on and a text that people read, filled where it happened, logged once, at
+ * the top. */
 #ifndef CBTAP_ERR_H
 #define CBTAP_ERR_H
 
@@ -23,10 +24,13 @@ struct cbt_err {
     char text[CBT_ERR_TEXT_BYTES];
 };
 
-/* Fills `err` (may be NULL) and returns `rc`, so that `return cbt_err_set(...)` reads well. Cuts at the size. @thread any */
-int cbt_err_set(struct cbt_err *err, enum cbt_rc rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Fills `err` (may be NULL) and returns `rc`, so that `return cbt_err_set(...)` reads well. Cuts at the size.
+ * @thread any */
+int cbt_err_set(struct cbt_err *err, enum cbt_rc rc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/* Puts "text: " before what is there and returns the code that is there. `err` may be NULL: then CBT_EIO. @thread any */
+/* Puts "text: " before what is there and returns the code that is there. `err` may be NULL: then CBT_EIO.
+ * @thread any */
 int cbt_err_prefix(struct cbt_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -35,10 +35,11 @@ struct cbt_event {
     struct cbt_text type_name;       /* "ingress.event.procstart", "watchlist.hit.process" */
     struct cbt_text event_type_name; /* "proc"; for a notification the same as type_name */
     struct cbt_environment env;      /* resolved: env.endpoint field by field, else the frame's */
-    const struct CbEventMsg *msg;    /* in the decoder's arena; NULL for a notification and for CBT_TYPE_unknown */
-    struct cbt_text raw;             /* the record without its length, or the notification's JSON text */
+    const struct CbEventMsg
+        *msg;            /* in the decoder's arena; NULL for a notification and for CBT_TYPE_unknown */
+    struct cbt_text raw; /* the record without its length, or the notification's JSON text */
     struct cbt_text routing_key;
-    int64_t unix_ms;                 /* the event's own time, 0 where unknown */
+    int64_t unix_ms; /* the event's own time, 0 where unknown */
 };
 
 #endif

@@ -16,10 +16,12 @@ struct cbt_format_options {
 
 struct cbt_format {
     const char *name;
-    /* Copies what it needs of the options. One instance serves all workers: encode only reads it. @thread main */
+    /* Copies what it needs of the options. One instance serves all workers: encode only reads it. @thread
+     * main */
     int (*open)(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err);
-    /* Appends one record's value to `out`. CBT_EINVAL: the event cannot be written (text says why); CBT_ELIMIT:
-     * out->failed. On failure what was appended is to be ignored. No allocation, no locale, no printf. @thread worker */
+    /* Appends one record's value to `out`. CBT_EINVAL: the event cannot be written (text says why);
+     * CBT_ELIMIT: out->failed. On failure what was appended is to be ignored. No allocation, no locale, no
+     * printf. @thread worker */
     int (*encode)(const void *self, const struct cbt_event *event, struct cbt_buf *out, struct cbt_err *err);
     void (*close)(void *self); /* NULL is fine. @thread main */
 };

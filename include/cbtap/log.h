@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The log: one line a message on standard error, `level message key=value...`, or a JSON object. Never on the hot path. */
+/* The log: one line a message on standard error, `level message key=value...`, or a JSON object. Never on the
+ * hot path. */
 #ifndef CBTAP_LOG_H
 #define CBTAP_LOG_H
 
@@ -25,14 +26,15 @@ struct cbt_log_field {
 /* Sets the level and format; also later, on SIGHUP. @thread any */
 void cbt_log_configure(enum cbt_log_level level, enum cbt_log_format format);
 
-/* Writes one line with one write(2). Text values are quoted where they need it; control characters and ill-formed
- * UTF-8 never reach the terminal. @thread any */
-void cbt_log_fields(enum cbt_log_level level, const char *message, const struct cbt_log_field *fields, unsigned count);
+/* Writes one line with one write(2). Text values are quoted where they need it; control characters and
+ * ill-formed UTF-8 never reach the terminal. @thread any */
+void cbt_log_fields(enum cbt_log_level level, const char *message, const struct cbt_log_field *fields,
+                    unsigned count);
 
-#define CBT_LOG_(level, message, ...)                                                                              \
-    cbt_log_fields((level), (message), (const struct cbt_log_field[]){{0}, ##__VA_ARGS__} + 1,                      \
-                   (unsigned)(sizeof((const struct cbt_log_field[]){{0}, ##__VA_ARGS__}) /                          \
-                              sizeof(struct cbt_log_field)) -                                                       \
+#define CBT_LOG_(level, message, ...)                                                                        \
+    cbt_log_fields((level), (message), (const struct cbt_log_field[]){{0}, ##__VA_ARGS__} + 1,               \
+                   (unsigned)(sizeof((const struct cbt_log_field[]){{0}, ##__VA_ARGS__}) /                   \
+                              sizeof(struct cbt_log_field)) -                                                \
                        1)
 /* cbt_log_info("connected", CBT_S("source", name), CBT_I("port", port)); */
 #define cbt_log_error(message, ...)   CBT_LOG_(CBT_LOG_ERROR, message, ##__VA_ARGS__)

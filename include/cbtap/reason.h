@@ -3,35 +3,38 @@
 #ifndef CBTAP_REASON_H
 #define CBTAP_REASON_H
 
-#define CBT_DEAD_REASONS(X)                                                                                        \
-    X(truncated, "a record's length goes beyond the end of its bundle")                                            \
-    X(malformed, "the record is not a valid CbEventMsg")                                                           \
-    X(no_header, "the record has no header, or a header without version")                                          \
-    X(record_too_large, "the record is larger than decode.record_max_bytes, or its output than the sink takes")    \
-    X(too_complex, "the record needs more than decode.arena_max_bytes, or nests or repeats beyond measure")        \
-    X(zip_malformed, "the zip file or an entry of it is broken")                                                   \
-    X(zip_unsupported, "the zip entry is encrypted or uses a method other than stored and deflate")                \
-    X(zip_crc, "the entry's content does not match its CRC")                                                       \
-    X(zip_entries, "the zip file has more than decode.zip.entries_max entries")                                    \
-    X(zip_inflated, "the zip file inflates to more than decode.zip.inflated_max_bytes")                            \
-    X(zip_ratio, "the entry inflates by more than decode.zip.ratio_max")                                           \
-    X(not_json, "the notification is not a JSON object")                                                           \
-    X(empty, "the message has no body")                                                                            \
-    X(frame_too_large, "the message is larger than frame_max_bytes")                                               \
-    X(too_many_broken, "the rest of a message of which 100 parts were broken")                                     \
+#define CBT_DEAD_REASONS(X)                                                                                  \
+    X(truncated, "a record's length goes beyond the end of its bundle")                                      \
+    X(malformed, "the record is not a valid CbEventMsg")                                                     \
+    X(no_header, "the record has no header, or a header without version")                                    \
+    X(record_too_large,                                                                                      \
+      "the record is larger than decode.record_max_bytes, or its output than the sink takes")                \
+    X(too_complex, "the record needs more than decode.arena_max_bytes, or nests or repeats beyond measure")  \
+    X(zip_malformed, "the zip file or an entry of it is broken")                                             \
+    X(zip_unsupported, "the zip entry is encrypted or uses a method other than stored and deflate")          \
+    X(zip_crc, "the entry's content does not match its CRC")                                                 \
+    X(zip_entries, "the zip file has more than decode.zip.entries_max entries")                              \
+    X(zip_inflated, "the zip file inflates to more than decode.zip.inflated_max_bytes")                      \
+    X(zip_ratio, "the entry inflates by more than decode.zip.ratio_max")                                     \
+    X(not_json, "the notification is not a JSON object")                                                     \
+    X(empty, "the message has no body")                                                                      \
+    X(frame_too_large, "the message is larger than frame_max_bytes")                                         \
+    X(too_many_broken, "the rest of a message of which 100 parts were broken")                               \
     X(refused, "Kafka refused the record for good")
 
-#define CBT_FILTERED_REASONS(X)                                                                                    \
-    X(type, "the filter leaves the type out")                                                                      \
-    X(deprecated, "stats records are deprecated and empty")                                                        \
+#define CBT_FILTERED_REASONS(X)                                                                              \
+    X(type, "the filter leaves the type out")                                                                \
+    X(deprecated, "stats records are deprecated and empty")                                                  \
     X(unmatched_routing_key, "the queue is bound to a routing key that is not configured (an old binding)")
 
-#define CBT_DROPPED_REASONS(X) X(budget, "the share of inflight_bytes reserved for PUBSUB was full")               \
-    X(frame_too_large, "the PUBSUB message is larger than frame_max_bytes and dead_letter_dir did not take it")
+#define CBT_DROPPED_REASONS(X)                                                                               \
+    X(budget, "the share of inflight_bytes reserved for PUBSUB was full")                                    \
+    X(frame_too_large,                                                                                       \
+      "the PUBSUB message is larger than frame_max_bytes and dead_letter_dir did not take it")
 
-#define CBT_RESENT_REASONS(X)                                                                                      \
-    X(batch_refused, "its batch was refused: sent again record by record")                                         \
-    X(fatal, "the producer failed and was replaced")                                                               \
+#define CBT_RESENT_REASONS(X)                                                                                \
+    X(batch_refused, "its batch was refused: sent again record by record")                                   \
+    X(fatal, "the producer failed and was replaced")                                                         \
     X(failed, "the cluster failed (unknown topic, authorization, time-out)")
 
 enum cbt_dead_reason {

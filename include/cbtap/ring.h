@@ -34,7 +34,8 @@ struct cbt_ring {
     ck_ring_buffer_t *buffer;
 };
 
-/* Makes a ring that holds at least `entries` (ck_ring holds size - 1, so the size is the next power of two). */
+/* Makes a ring that holds at least `entries` (ck_ring holds size - 1, so the size is the next power of two).
+ */
 int cbt_ring_init(struct cbt_ring *ring, size_t entries, struct cbt_err *err);
 void cbt_ring_free(struct cbt_ring *ring);
 
@@ -67,8 +68,8 @@ static inline bool cbt_ring_empty(const struct cbt_ring *r)
 }
 
 /*
- * A thread's alarm: it parks on an eventfd, alone or together with a socket, and others wake it. A wake of a thread
- * that is not parked costs a fence and a load. One for each thread that waits.
+ * A thread's alarm: it parks on an eventfd, alone or together with a socket, and others wake it. A wake of a
+ * thread that is not parked costs a fence and a load. One for each thread that waits.
  */
 struct cbt_alarm {
     int fd;
@@ -81,12 +82,13 @@ void cbt_alarm_free(struct cbt_alarm *alarm);
 /* Wakes the owner if it is parked; call after the push. @thread any */
 void cbt_alarm_wake(struct cbt_alarm *alarm);
 
-/* First half of parking: from here on a wake is not lost. Look at the rings once more, then wait or cancel. @thread owner */
+/* First half of parking: from here on a wake is not lost. Look at the rings once more, then wait or cancel.
+ * @thread owner */
 void cbt_alarm_prepare(struct cbt_alarm *alarm);
 void cbt_alarm_cancel(struct cbt_alarm *alarm);
 
-/* Second half: sleeps until a wake, `fd` (or -1) is readable, or the time-out (-1: for ever). True where `fd` is readable
- * or hung up. @thread owner */
+/* Second half: sleeps until a wake, `fd` (or -1) is readable, or the time-out (-1: for ever). True where `fd`
+ * is readable or hung up. @thread owner */
 bool cbt_alarm_wait(struct cbt_alarm *alarm, int fd, int timeout_ms);
 
 #endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frames and records. A frame is one message from a source, from its receipt to its settlement; a record is
+ * one output made from it. A frame is born and recycled on its receiver's thread; in between exactly one
+ * thread owns it.
+ */
+#ifndef CBTAP_FRAME_H
+#define CBTAP_FRAME_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cbtap/block.h"
+#include "cbtap/decode.h"
+#include "cbtap/event.h"
+#include "cbtap/text.h"
+
+struct cbt_receiver;
+
+struct cbt_frame {
+    /* Written by the source before the frame is handed over, then read only. The texts lie in body_block. */
+    struct cbt_text body;
+    struct cbt_text routing_key;
+    struct cbt_text content_type;
+    struct cbt_environment env;
+    enum cbt_framing framing;
+    bool redelivered;
+    bool unwanted;  /* its routing key is not configured: filtered, see CBT_FILTERED_unmatched_routing_key */
+    bool spilled;   /* larger than frame_max_bytes: its body went to dead_letter_dir, there is none here */
+    uint64_t token; /* the source's: AMQP delivery tag */
+    uint32_t generation; /* the source's: which channel the token belongs to */
+    int64_t arrived_ns;  /* cbt_now_ns */
+    int64_t arrived_wall_ms;
+
+    /* The receiver's. */
+    struct cbt_receiver *receiver;
+    struct cbt_block *body_block;
+    struct cbt_frame *next_free;
+
+    /* The worker's: where its records lie, `record_blocks` blocks from first_block on (block->next). */
+    struct cbt_block *first_block;
+    uint32_t record_blocks;
+    uint32_t records;           /* charged with CBT_RECORD_OVERHEAD_BYTES each until the frame is recycled */
+    int64_t submitted_ns;       /* first hand-over to a sink */
+    int64_t last_event_unix_ms; /* time of its last event, 0 where none has one */
+
+    /* Records not yet delivered, and one that the worker holds while it is at it. */
+    _Atomic uint32_t pending;
+};
+
+/* What a record is charged for librdkafka's own memory. */
+#define CBT_RECORD_OVERHEAD_BYTES 256
+
+/* Why a record is a dead letter, and where it stood. */
+struct cbt_dead_letter {
+    enum cbt_dead_reason reason;
+    const char *detail; /* a sentence; in the frame's memory or static; never NULL */
+    uint32_t entry, index;
+    uint64_t offset;
+};
+
+/* One output: its value follows in the same block. Lives until its frame is recycled. */
+struct cbt_record {
+    struct cbt_frame *frame;
+    const struct cbt_dead_letter *dead; /* NULL: an event */
+    const uint8_t *value;
+    const uint8_t *key; /* NULL: no key */
+    struct cbt_text type_name;
+    struct cbt_text event_type_name;
+    int64_t unix_ms; /* the event's own time, 0 where unknown */
+    uint32_t value_len;
+    uint32_t key_len;
+    int32_t sensor_id;
+
+    /* The sink's. */
+    uint64_t seq; /* submission number: the order in which records are sent again */
+    struct cbt_record *next;
+    int32_t partition;
+    uint16_t topic;
+    uint8_t tries;
+    uint8_t state;
+};
+
+#endif
