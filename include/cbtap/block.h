@@ -29,6 +29,7 @@ struct cbt_budget {
     size_t pubsub_limit_bytes; /* 0 where there is no PUBSUB source */
     _Atomic size_t used_bytes[CBT_ACCOUNTS];
     _Atomic unsigned overdrawing; /* 1 while a worker overdraws to finish its frame */
+    _Atomic unsigned waiting;     /* workers that wait for bytes to be given back */
 };
 
 void cbt_budget_init(struct cbt_budget *budget, size_t limit_bytes, bool has_pubsub);
