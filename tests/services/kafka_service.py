@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""A real Apache Kafka for tests: one node, broker and controller at once (KRaft)."""
+import glob
+import json
+import os
+import subprocess
+
+from process import Service, ServiceError, answers, free_port, tail
+
+VERSION = "4.1.1"
+CLUSTER_ID = "Y2J0YXAtdGVzdHMtMTIzNA"
+LOGGER = "/usr/share/java/slf4j-simple.jar"  # comes with Debian's maven; without it Kafka logs nothing
+
+
+def jar_dir():
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    path = os.environ.get("CBTAP_KAFKA_DIR") or os.path.join(cache, "cbtap", f"kafka-{VERSION}")
+    if not os.path.exists(os.path.join(path, f"kafka_2.13-{VERSION}.jar")):
+        raise ServiceError(f"{path} holds no Apache Kafka {VERSION}: run tools/bootstrap.sh")
+    return path
+
+
+def java():
+    """Debian's own: what comes first on PATH may be too old."""
+    for path in ("/usr/lib/jvm/default-java/bin/java", *sorted(glob.glob("/usr/lib/jvm/java-*-openjdk-*/bin/java"))):
+        if os.path.exists(path):
+            return path
+    return "java"
+
+
+class Kafka(Service):
+    name = "kafka"
+    start_timeout_s = 120
+    stop_timeout_s = 60
+
+    def __init__(self, log_dir=None, heap="512m", partitions=4, message_max_bytes=1048588, **settings):
+        super().__init__(log_dir)
+        self.heap = heap
+        self.settings = {"num.partitions": partitions, "message.max.bytes": message_max_bytes} | settings
+
+    def prepare(self):
+        self.port, self.controller_port = free_port(), free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        settings = {
+            "process.roles": "broker,controller", "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER", "log.dirs": os.path.join(self.dir, "data"),
+            "offsets.topic.replication.factor": 1, "offsets.topic.num.partitions": 1,
+            "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
+            "transaction.state.log.num.partitions": 1,
+            "share.coordinator.state.topic.replication.factor": 1, "share.coordinator.state.topic.min.isr": 1,
+            "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "true",
+            "log.retention.ms": -1, "log.retention.bytes": -1, "log.cleaner.enable": "false",
+            "num.network.threads": 2, "num.io.threads": 2, "num.recovery.threads.per.data.dir": 1,
+            # After a crash the broker is let in again when the session of its earlier life is over.
+            "controlled.shutdown.enable": "false", "broker.heartbeat.interval.ms": 300, "broker.session.timeout.ms": 2000,
+        } | self.settings
+        with open(os.path.join(self.dir, "server.properties"), "w", encoding="utf-8") as f:
+            f.writelines(f"{key}={value}\n" for key, value in settings.items())
+        done = subprocess.run([*self._java("128m"), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c",
+                               "server.properties"], cwd=self.dir, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise ServiceError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
+
+    def _java(self, heap):
+        return [java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
+                "-cp", f"{LOGGER}:{jar_dir()}/*"]
+
+    def argv(self):
+        return [*self._java(self.heap), "kafka.Kafka", "server.properties"]
+
+    def check(self):
+        """It serves once the broker stands in its own metadata."""
+        if not answers(self.port):
+            return False
+        done = subprocess.run(["kcat", "-L", "-J", "-m", "5", "-b", self.bootstrap], capture_output=True, timeout=30,
+                              check=False)
+        return done.returncode == 0 and bool(json.loads(done.stdout)["brokers"])
+
+    def records(self, topic, extra=()):
+        """Every record of the topic, in the order of each partition, read by kcat: dicts with topic, partition, offset,
+        ts, key (str or None), payload (bytes or None), headers (a dict). No such topic: no records."""
+        done = subprocess.run(
+            ["kcat", "-C", "-b", self.bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "-J", "-m", "10",
+             "-X", "fetch.wait.max.ms=20", "-X", "check.crcs=true", *extra], capture_output=True, timeout=120, check=False)
+        if done.returncode != 0:
+            message = done.stderr.decode(errors="replace")
+            if "Unknown topic or partition" in message:
+                return []
+            raise ServiceError(f"kcat failed: {message}\n{tail(self.log)}")
+        found = []
+        # kcat writes the bytes of a payload as they are but for those that JSON escapes.
+        for line in done.stdout.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+            record = json.loads(line, strict=False)
+            names = record.get("headers") or []
+            record["headers"] = dict(zip(names[::2], names[1::2]))
+            if record["payload"] is not None:
+                record["payload"] = record["payload"].encode("utf-8", "surrogateescape")
+            found.append(record)
+        return found
+
+    def variables(self):
+        return {"KAFKA_BOOTSTRAP": self.bootstrap}
