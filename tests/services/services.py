@@ -100,7 +100,7 @@ def main():
     parser.add_argument("--dir", required=True, help="folder for the file env and the logs")
     parser.add_argument("--stay", action="store_true", help="do not end with the parent process")
     parser.add_argument("names", nargs="*", metavar="rabbitmq|redis|kafka")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     names = list(dict.fromkeys(args.names)) or list(KINDS)
     for name in names:
         if name not in KINDS:

@@ -87,7 +87,7 @@ def test_cli_writes_env_when_ready_and_stops_on_sigterm(tmp_path):
 
 
 def test_cli_ends_with_its_parent(tmp_path):
-    script = f"{PYTHON} {HERE}/services.py up --dir {tmp_path} redis & while ! [ -e {tmp_path}/env ]; do :; done; cat {tmp_path}/env"
+    script = f"{PYTHON} {HERE}/services.py up --dir {tmp_path} redis & while ! [ -e {tmp_path}/env ]; do sleep 0.02; done; cat {tmp_path}/env"
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     values = dict(line.split("=", 1) for line in done.stdout.splitlines())
     until(lambda: gone(values["SERVICES_PID"]), 10, "services.py to end")
