@@ -87,6 +87,10 @@ int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, s
                             size_t *cursor, struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason,
                             struct cbt_err *err);
 
+/* Writes the event's process_guid (spec events.md) at `out`, at most 36 bytes, and returns its length; 0 for
+ * an event that has none. @thread worker */
+size_t cbt_event_process_guid(const struct cbt_event *event, uint8_t out[36]);
+
 /* The filter of [filter] types and drop: globs over type names with or without "ingress.event.". */
 struct cbt_filter;
 int cbt_filter_new(struct cbt_filter **ret_filter, const char *types, const char *drop, struct cbt_err *err);

@@ -37,7 +37,8 @@ struct cbt_frame {
     struct cbt_receiver *receiver;
     unsigned receiver_index; /* its settle ring in each settler */
     struct cbt_block *body_block;
-    struct cbt_frame *older, *newer; /* in flight, in the order of arrival; `newer` links the free ones, too */
+    struct cbt_frame *older,
+        *newer; /* in flight, in the order of arrival; `newer` links the free ones, too */
 
     /* The worker's: where its records lie, `record_blocks` blocks from first_block on (block->next). */
     struct cbt_block *first_block;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parking on an eventfd. The owner sets `parked`, looks at its rings once more, and polls; a waker pushes, and writes the
- * eventfd only if it finds `parked` set. Both sides have a full fence between their store and their load (Dekker), so
- * that either the owner sees the item or the waker sees `parked`.
+ * Parking on an eventfd. The owner sets `parked`, looks at its rings once more, and polls; a waker pushes,
+ * and writes the eventfd only if it finds `parked` set. Both sides have a full fence between their store and
+ * their load (Dekker), so that either the owner sees the item or the waker sees `parked`.
  */
 #include <errno.h>
 #include <poll.h>

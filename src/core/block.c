@@ -27,7 +27,8 @@ size_t cbt_budget_used(const struct cbt_budget *budget)
     return sum;
 }
 
-/* What the account may hold at most, given what the others hold. PUBSUB's quarter is reserved, used or not. */
+/* What the account may hold at most, given what the others hold. PUBSUB's quarter is reserved, used or not.
+ */
 static size_t allowance(const struct cbt_budget *budget, enum cbt_account account)
 {
     size_t common = budget->limit_bytes - budget->pubsub_limit_bytes;

@@ -11,7 +11,8 @@ void cbt_settle(struct cbt_settler *settler, struct cbt_frame *frame, uint32_t c
     if (atomic_fetch_sub_explicit(&frame->pending, count, memory_order_acq_rel) != count)
         return;
     unsigned index = frame->receiver_index;
-    /* The ring holds the receiver's whole pool, so this cannot fail but by a bug that would lose a message. */
+    /* The ring holds the receiver's whole pool, so this cannot fail but by a bug that would lose a message.
+     */
     if (!cbt_ring_push(&settler->rings[index], frame)) {
         cbt_log_error("a settle ring is full, which its size rules out", CBT_I("receiver", index));
         abort();

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Records are encoded straight into the open block, one behind the other: struct cbt_record, key text where
+ * it is new, value. A frame holds a reference on every block from the one with its first record to the one
+ * with its last.
+ *
+ * Out of budget: what is complete is handed over, then the worker waits until a receiver gives memory back. A
+ * frame that has begun cannot wait for ever (its records free nothing before it ends, and several frames
+ * half-way would wait for each other), so after a while one worker at a time may overdraw to finish its
+ * frame; no worker begins one like that.
+ */
+#include "decode/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbtap/clock.h"
+
+#define OVERDRAW_AFTER_MS   200
+#define WAIT_MS             50
+#define RECORD_MARGIN_BYTES 1024
+#define KEY_MAX_BYTES       64
+
+int cbt_batch_init(struct cbt_batch *batch, const struct cbt_worker_context *context, struct cbt_alarm *alarm,
+                   const _Atomic bool *quit, struct cbt_err *err)
+{
+    *batch = (struct cbt_batch){.context = context, .alarm = alarm, .quit = quit};
+    cbt_block_pool_init(&batch->blocks, context->budget, CBT_ACCOUNT_WORKER, context->block_bytes,
+                        context->blocks_cached_max);
+    batch->frames = calloc(CBT_BATCH_FRAMES_MAX, sizeof(*batch->frames));
+    bool complete = batch->frames != NULL;
+    for (unsigned i = 0; i < context->outlet_count; i++) {
+        batch->records[i] = calloc(CBT_BATCH_RECORDS_MAX, sizeof(struct cbt_record *));
+        complete = complete && batch->records[i] != NULL;
+    }
+    return complete ? CBT_OK : cbt_err_set(err, CBT_ENOMEM, "no memory for a worker's batch");
+}
+
+void cbt_batch_free(struct cbt_batch *batch)
+{
+    for (unsigned i = 0; i < CBT_SINKS_MAX; i++)
+        free(batch->records[i]);
+    free(batch->frames);
+    cbt_block_pool_free(&batch->blocks);
+}
+
+static int64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Hands the records of each sink over; before that, every frame is told how many it has to wait for. */
+void cbt_batch_flush(struct cbt_batch *batch)
+{
+    const struct cbt_worker_context *context = batch->context;
+    if (batch->frame_count == 0)
+        return;
+    int64_t start = cbt_now_ns(), start_cpu = thread_cpu_ns();
+    uint32_t records = 0;
+    for (uint32_t i = 0; i < batch->frame_count; i++) {
+        struct cbt_batch_frame *entry = &batch->frames[i];
+        struct cbt_frame *frame = entry->frame;
+        records += entry->records;
+        frame->records += entry->records;
+        if (frame->submitted_ns == 0 && entry->records != 0)
+            frame->submitted_ns = start;
+        /* The worker's own one goes in the same step where records take its place: the last touch of the
+         * frame. */
+        uint32_t add = entry->complete && entry->records != 0 ? entry->records - 1 : entry->records;
+        if (add != 0)
+            atomic_fetch_add_explicit(&frame->pending, add, memory_order_relaxed);
+        if (entry->complete && entry->records == 0)
+            cbt_settle(context->settler, frame, 1);
+    }
+    if (records != 0)
+        cbt_budget_force(context->budget, CBT_ACCOUNT_WORKER, (size_t)records * CBT_RECORD_OVERHEAD_BYTES);
+    for (unsigned i = 0; i < context->outlet_count; i++) {
+        if (batch->record_count[i] == 0)
+            continue;
+        cbt_add(&context->stats->submitted_records[i], batch->event_count[i]);
+        context->outlets[i].sink->submit(context->outlets[i].sink_self, context->index, batch->records[i],
+                                         batch->record_count[i]);
+        batch->record_count[i] = 0;
+        batch->event_count[i] = 0;
+    }
+    cbt_settle_flush(context->settler);
+    batch->frame_count = 0;
+    if (batch->frame != NULL)
+        batch->frames[batch->frame_count++] = (struct cbt_batch_frame){.frame = batch->frame};
+    /* What the hand-over took beyond its own work was waiting for the sink. */
+    int64_t waited = cbt_now_ns() - start - (thread_cpu_ns() - start_cpu);
+    batch->blocked_ns += waited > 0 ? waited : 0;
+}
+
+/* Parks until memory was given back, at most WAIT_MS. False: the worker is to end. */
+static bool wait_for_budget(struct cbt_batch *batch, size_t bytes)
+{
+    struct cbt_budget *budget = batch->context->budget;
+    atomic_fetch_add(&budget->waiting, 1);
+    cbt_alarm_prepare(batch->alarm);
+    if (atomic_load(batch->quit) || cbt_block_open(&batch->blocks, bytes, false))
+        cbt_alarm_cancel(batch->alarm);
+    else
+        cbt_alarm_wait(batch->alarm, -1, WAIT_MS);
+    atomic_fetch_sub(&budget->waiting, 1);
+    return !atomic_load(batch->quit);
+}
+
+static bool has_room(const struct cbt_batch *batch, size_t bytes)
+{
+    const struct cbt_block *block = batch->blocks.open;
+    return block != NULL && block->capacity - block->used >= bytes;
+}
+
+/* Waits until the open block has room for `bytes`, overdrawing where the frame has begun and nothing else
+ * helps. */
+static bool wait_for_room(struct cbt_batch *batch, size_t bytes)
+{
+    struct cbt_budget *budget = batch->context->budget;
+    cbt_batch_flush(batch);
+    int64_t start = cbt_now_ns();
+    while (!has_room(batch, bytes)) {
+        atomic_store_explicit(&batch->context->stats->waiting_for_peer, 1, memory_order_relaxed);
+        if (!wait_for_budget(batch, bytes))
+            return false;
+        if (has_room(batch, bytes) || batch->frame == NULL ||
+            cbt_now_ns() - start < OVERDRAW_AFTER_MS * INT64_C(1000000))
+            continue;
+        unsigned nobody = 0;
+        if (batch->overdrawing || atomic_compare_exchange_strong(&budget->overdrawing, &nobody, 1)) {
+            batch->overdrawing = true;
+            if (!cbt_block_open(&batch->blocks, bytes, true))
+                continue; /* no memory at all: wait for some */
+        }
+    }
+    atomic_store_explicit(&batch->context->stats->waiting_for_peer, 0, memory_order_relaxed);
+    batch->blocked_ns += cbt_now_ns() - start;
+    return true;
+}
+
+/* Makes room in the open block, opening another where needed, and keeps the frame's chain of blocks. */
+static bool make_room(struct cbt_batch *batch, size_t bytes)
+{
+    if (has_room(batch, bytes))
+        return true;
+    struct cbt_block *before = batch->blocks.open;
+    /* The chain must not break while we wait: hold what the frame holds. */
+    if (!cbt_block_open(&batch->blocks, bytes, false) && !wait_for_room(batch, bytes))
+        return false;
+    struct cbt_frame *frame = batch->frame;
+    if (frame != NULL && frame->first_block != NULL && batch->blocks.open != before) {
+        cbt_block_ref(batch->blocks.open);
+        frame->record_blocks++;
+    }
+    return true;
+}
+
+bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame)
+{
+    if (batch->frame_count == CBT_BATCH_FRAMES_MAX)
+        cbt_batch_flush(batch);
+    if (!make_room(batch, RECORD_MARGIN_BYTES))
+        return false;
+    batch->frame = frame;
+    batch->key = NULL;
+    batch->frames[batch->frame_count++] = (struct cbt_batch_frame){.frame = frame};
+    return true;
+}
+
+void cbt_batch_end(struct cbt_batch *batch)
+{
+    batch->frames[batch->frame_count - 1].complete = true;
+    batch->frame = NULL;
+    if (batch->overdrawing) {
+        batch->overdrawing = false;
+        atomic_store(&batch->context->budget->overdrawing, 0);
+    }
+}
+
+/* cbt_buf's grow: moves the unfinished record to a block with more room. */
+static bool grow(struct cbt_buf *buf, size_t bytes)
+{
+    struct cbt_batch *batch = buf->owner;
+    size_t len = cbt_buf_len(buf);
+    size_t head = sizeof(struct cbt_record) + KEY_MAX_BYTES;
+    if (len + bytes > batch->context->value_max_bytes)
+        return false;
+    uint8_t *begin = buf->begin;
+    /* Twice, so that a long value is moved a few times only. The old block lives: begin lies in it, and so
+     * the copy comes before anything else can take its place. */
+    struct cbt_block *old = batch->blocks.open;
+    cbt_block_ref(old);
+    bool ok = make_room(batch, head + 2 * (len + bytes));
+    if (ok) {
+        struct cbt_block *block = batch->blocks.open;
+        buf->begin = block->data + block->used + head;
+        memcpy(buf->begin, begin, len);
+        buf->pos = buf->begin + len;
+        buf->end = block->data + block->capacity;
+    }
+    cbt_block_unref(old);
+    return ok;
+}
+
+static size_t align_up(size_t n)
+{
+    size_t to = _Alignof(struct cbt_record);
+    return (n + to - 1) & ~(to - 1);
+}
+
+/* Registers a finished record: its memory up to `end` is the frame's. */
+static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *record, const uint8_t *end)
+{
+    struct cbt_block *block = batch->blocks.open;
+    struct cbt_frame *frame = batch->frame;
+    block->used = align_up((size_t)(end - block->data));
+    if (block->used > block->capacity)
+        block->used = block->capacity;
+    if (frame->first_block == NULL) {
+        frame->first_block = block;
+        frame->record_blocks = 1;
+        cbt_block_ref(block);
+    }
+    batch->records[outlet][batch->record_count[outlet]++] = record;
+    batch->frames[batch->frame_count - 1].records++;
+    if (record->dead == NULL)
+        batch->event_count[outlet]++;
+    if (batch->record_count[outlet] == CBT_BATCH_RECORDS_MAX)
+        cbt_batch_flush(batch);
+}
+
+static uint32_t put_decimal(uint8_t *out, int32_t number)
+{
+    uint8_t digits[12];
+    uint32_t count = 0, len = 0;
+    uint32_t left = number < 0 ? 0u - (uint32_t)number : (uint32_t)number;
+    do {
+        digits[count++] = (uint8_t)('0' + left % 10);
+        left /= 10;
+    } while (left != 0);
+    if (number < 0)
+        out[len++] = '-';
+    while (count > 0)
+        out[len++] = digits[--count];
+    return len;
+}
+
+/* The record's key; its text is written at `space` where the frame does not have it yet. */
+static void set_key(struct cbt_batch *batch, enum cbt_part_kind kind, const struct cbt_outlet *outlet,
+                    const struct cbt_event *event, struct cbt_record *record, uint8_t *space)
+{
+    if (outlet->key == CBT_KEY_NONE || (kind == CBT_PART_NOTIFICATION && !event->env.has_sensor_id))
+        return;
+    if (outlet->key == CBT_KEY_PROCESS_GUID && kind == CBT_PART_EVENT) {
+        size_t len = cbt_event_process_guid(event, space);
+        if (len != 0) {
+            record->key = space;
+            record->key_len = (uint32_t)len;
+            return;
+        }
+    }
+    if (batch->key == NULL || batch->key_sensor_id != event->env.sensor_id) {
+        batch->key_sensor_id = event->env.sensor_id;
+        batch->key_len = put_decimal(space, event->env.sensor_id);
+        batch->key = space;
+    }
+    record->key = batch->key;
+    record->key_len = batch->key_len;
+}
+
+int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const struct cbt_event *event,
+                        struct cbt_err *err)
+{
+    const struct cbt_outlet *outlet = &batch->context->outlets[outlet_index];
+    size_t head = sizeof(struct cbt_record) + KEY_MAX_BYTES;
+    if (!make_room(batch, head + RECORD_MARGIN_BYTES + 2 * event->raw.len))
+        return CBT_EIO;
+    struct cbt_block *block = batch->blocks.open;
+    uint8_t *begin = block->data + block->used + head;
+    struct cbt_buf buf = {
+        .begin = begin, .pos = begin, .end = block->data + block->capacity, .grow = grow, .owner = batch};
+    int rc = outlet->format->encode(outlet->format_self, event, &buf, err);
+    if (atomic_load_explicit(batch->quit, memory_order_relaxed) && rc != 0)
+        return CBT_EIO;
+    if (rc != 0)
+        return rc;
+    if (buf.failed || cbt_buf_len(&buf) > batch->context->value_max_bytes)
+        return cbt_err_set(err, CBT_ELIMIT, "its output is larger than %zu bytes",
+                           batch->context->value_max_bytes);
+    struct cbt_record *record = (struct cbt_record *)(void *)(buf.begin - head);
+    *record = (struct cbt_record){.frame = batch->frame,
+                                  .value = buf.begin,
+                                  .value_len = (uint32_t)cbt_buf_len(&buf),
+                                  .type_name = event->type_name,
+                                  .event_type_name = event->event_type_name,
+                                  .unix_ms = event->unix_ms,
+                                  .sensor_id = event->env.sensor_id};
+    enum cbt_part_kind kind = event->type == CBT_TYPE_NOTIFICATION ? CBT_PART_NOTIFICATION : CBT_PART_EVENT;
+    set_key(batch, kind, outlet, event, record, (uint8_t *)(record + 1));
+    if (event->unix_ms != 0)
+        batch->frame->last_event_unix_ms = event->unix_ms;
+    commit(batch, outlet_index, record, buf.pos);
+    return CBT_OK;
+}
+
+int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cbt_part *part,
+                       const char *detail, int32_t sensor_id)
+{
+    size_t detail_len = strnlen(detail, CBT_ERR_TEXT_BYTES - 1);
+    size_t copied = part->in_body ? 0 : part->data.len;
+    size_t head = sizeof(struct cbt_record) + sizeof(struct cbt_dead_letter);
+    if (!make_room(batch, head + detail_len + 1 + copied))
+        return CBT_EIO;
+    struct cbt_block *block = batch->blocks.open;
+    struct cbt_record *record = (struct cbt_record *)(void *)(block->data + block->used);
+    struct cbt_dead_letter *dead = (struct cbt_dead_letter *)(void *)(record + 1);
+    char *text = (char *)(dead + 1);
+    memcpy(text, detail, detail_len);
+    text[detail_len] = '\0';
+    uint8_t *value = (uint8_t *)text + detail_len + 1;
+    if (copied != 0)
+        memcpy(value, part->data.data, copied);
+    *dead = (struct cbt_dead_letter){.reason = part->reason,
+                                     .detail = text,
+                                     .entry = part->entry,
+                                     .index = part->index,
+                                     .offset = part->offset};
+    *record = (struct cbt_record){.frame = batch->frame,
+                                  .dead = dead,
+                                  .value = part->in_body ? part->data.data : value,
+                                  .value_len = (uint32_t)part->data.len,
+                                  .sensor_id = sensor_id};
+    commit(batch, outlet, record, value + copied);
+    return CBT_OK;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker's batch: the record memory that its frames fill, the records not yet handed over, and the frames
+ * that they belong to. worker.c decides what becomes a record; this is where it is kept, counted and handed
+ * over.
+ */
+#ifndef CBTAP_DECODE_BATCH_H
+#define CBTAP_DECODE_BATCH_H
+
+#include "decode/worker.h"
+
+struct cbt_batch_frame {
+    struct cbt_frame *frame;
+    uint32_t records; /* of this batch, over all sinks */
+    bool complete;    /* walked to its end */
+};
+
+struct cbt_batch {
+    const struct cbt_worker_context *context;
+    struct cbt_alarm *alarm;
+    const _Atomic bool *quit;
+    struct cbt_block_pool blocks;
+    struct cbt_record **records[CBT_SINKS_MAX]; /* [CBT_BATCH_RECORDS_MAX] */
+    uint32_t record_count[CBT_SINKS_MAX];
+    uint32_t event_count[CBT_SINKS_MAX]; /* records that are no dead letters */
+    struct cbt_batch_frame *frames;      /* [CBT_BATCH_FRAMES_MAX] */
+    uint32_t frame_count;
+    bool overdrawing;
+    int64_t blocked_ns; /* spent waiting, for the worker's account of its time */
+
+    /* The frame at hand. */
+    struct cbt_frame *frame;
+    const uint8_t *key; /* text of key_sensor_id, in the frame's memory */
+    uint32_t key_len;
+    int32_t key_sensor_id;
+};
+
+#define CBT_BATCH_FRAMES_MAX 256
+
+int cbt_batch_init(struct cbt_batch *batch, const struct cbt_worker_context *context, struct cbt_alarm *alarm,
+                   const _Atomic bool *quit, struct cbt_err *err);
+void cbt_batch_free(struct cbt_batch *batch);
+
+/* Begins a frame; waits for the budget where it is used up, without overdrawing it. False: the worker is to
+ * end. */
+bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame);
+/* The frame has no more records: from here on it belongs to its deliveries. */
+void cbt_batch_end(struct cbt_batch *batch);
+
+/* Encodes the event for one outlet as the frame's next record. 0, CBT_EINVAL (not encodable), CBT_ELIMIT (too
+ * large), or CBT_EIO: the worker is to end. */
+int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet, const struct cbt_event *event,
+                        struct cbt_err *err);
+/* The same for a part that is a dead letter; its bytes are copied where they do not lie in the frame's body.
+ */
+int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cbt_part *part,
+                       const char *detail, int32_t sensor_id);
+
+/* Hands everything over. */
+void cbt_batch_flush(struct cbt_batch *batch);
+
+#endif
