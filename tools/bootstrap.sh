@@ -74,13 +74,12 @@ service_processes() { ps -e -o pid=,user:32= | awk '$2 == "rabbitmq" || $2 == "r
 # $1: what service_processes said before; the rest: the packages that were installed.
 stop_new_services() {
   local before=$1 new=" ${*:2} " units=() unit pid
-  [[ $new != *" rabbitmq-server "* ]] || units+=(rabbitmq-server epmd.socket epmd)
-  [[ $new != *" redis-server "* ]] || units+=(redis-server)
+  [[ $new != *" rabbitmq-server "* ]] || units+=(rabbitmq-server.service epmd.socket epmd.service)
+  [[ $new != *" redis-server "* ]] || units+=(redis-server.service)
   for unit in "${units[@]}"; do
     if [ -d /run/systemd/system ]; then as_root systemctl -q stop "$unit" 2> /dev/null || true; fi
-    if command -v systemctl > /dev/null; then as_root systemctl -q disable "$unit" > /dev/null 2>&1 || true
-    elif [ -e "/etc/init.d/$unit" ]; then as_root update-rc.d "$unit" disable > /dev/null 2>&1 || true
-    fi
+    if command -v systemctl > /dev/null; then as_root systemctl -q disable "$unit" > /dev/null 2>&1 || true; fi
+    if [ -e "/etc/init.d/${unit%.service}" ]; then as_root update-rc.d "${unit%.service}" disable > /dev/null 2>&1 || true; fi
   done
   for pid in $(service_processes); do
     grep -qx "$pid" <<< "$before" && continue
