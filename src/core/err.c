@@ -28,11 +28,19 @@ int cbt_err_prefix(struct cbt_err *err, const char *fmt, ...)
     char text[CBT_ERR_TEXT_BYTES];
     va_list args;
     va_start(args, fmt);
-    int written = vsnprintf(text, sizeof text, fmt, args);
+    vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    size_t used = written < 0 ? 0 : (size_t)written;
-    if (used < sizeof text)
-        snprintf(text + used, sizeof text - used, ": %s", err->text);
-    memcpy(err->text, text, sizeof text);
+    size_t used = strlen(text);
+    size_t room = sizeof text - 1 - used;
+    size_t old = strlen(err->text);
+    if (room > 2) {
+        memcpy(text + used, ": ", 2);
+        used += 2;
+        room -= 2;
+        memcpy(text + used, err->text, old < room ? old : room);
+        used += old < room ? old : room;
+    }
+    memcpy(err->text, text, used);
+    err->text[used] = '\0';
     return err->rc;
 }
