@@ -34,8 +34,8 @@ int cbt_err_prefix(struct cbt_err *err, const char *fmt, ...)
     size_t room = sizeof text - 1 - used;
     size_t old = strlen(err->text);
     if (room > 2) {
-        memcpy(text + used, ": ", 2);
-        used += 2;
+        text[used++] = ':';
+        text[used++] = ' ';
         room -= 2;
         memcpy(text + used, err->text, old < room ? old : room);
         used += old < room ? old : room;
