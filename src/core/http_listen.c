@@ -113,9 +113,13 @@ int cbt_http_listen(const char *address, int backlog, int *ret_fd, unsigned *ret
     freeaddrinfo(found);
     if (fd < 0)
         return bind_failed(address, port, reason, err);
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {0};
     socklen_t len = sizeof(bound);
-    if (getsockname(fd, (struct sockaddr *)&bound, &len) != 0) {
+    if (getsockname(fd, &bound.any, &len) != 0) {
         rc = cbt_err_set(err, CBT_EIO, "http_listen %s: %s", address, strerror(errno));
         close(fd);
         return rc;
@@ -124,8 +128,6 @@ int cbt_http_listen(const char *address, int backlog, int *ret_fd, unsigned *ret
         cbt_log_warning("metrics and status page are open to the network, without a password",
                         CBT_S("http_listen", address));
     *ret_fd = fd;
-    *ret_port =
-        ntohs(bound.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)&bound)->sin6_port
-                                          : ((const struct sockaddr_in *)(const void *)&bound)->sin_port);
+    *ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return 0;
 }
