@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a section of type amqp says, checked beyond what the option table can check: the url taken apart, the
+ * routing keys one by one, the arguments of the queue. Errors never hold the url, for it holds the password.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbtap/log.h"
+#include "ingest/source_amqp.h"
+
+#define MS_PER_S 1000
+
+static int read_url(struct cbt_amqp_settings *s, struct cbt_err *err)
+{
+    s->url = strdup(s->options->url);
+    if (s->url == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the url");
+    if (amqp_parse_url(s->url, &s->broker) != AMQP_STATUS_OK)
+        return cbt_err_set(
+            err, CBT_EINVAL,
+            "url is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST (characters like @ : / in "
+            "one of them are written %%40 %%3A %%2F)");
+    if (s->broker.ssl)
+        return cbt_err_set(err, CBT_EUNBUILT,
+                           "url begins with amqps:// and TLS is not built in this version");
+    if (s->broker.vhost[0] == '\0')
+        return cbt_err_set(
+            err, CBT_EINVAL,
+            "url ends in '/', which names the virtual host ''; the virtual host '/' is written "
+            "/%%2F, or left out together with the '/'");
+    if (s->broker.host[0] == '\0')
+        return cbt_err_set(err, CBT_EINVAL, "url names no host");
+    return CBT_OK;
+}
+
+/* Cuts `events` at its commas, in place, without the blanks around each key. */
+static int read_patterns(struct cbt_amqp_settings *s, struct cbt_err *err)
+{
+    s->events = strdup(s->options->events);
+    size_t max = 1;
+    for (const char *c = s->options->events; *c != '\0'; c++)
+        max += *c == ',';
+    s->patterns = calloc(max, sizeof(*s->patterns));
+    if (s->events == NULL || s->patterns == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the routing keys");
+    char *rest = s->events;
+    for (char *key; (key = strsep(&rest, ",")) != NULL;) {
+        key += strspn(key, " \t");
+        size_t len = strlen(key);
+        while (len > 0 && (key[len - 1] == ' ' || key[len - 1] == '\t'))
+            key[--len] = '\0';
+        if (len == 0)
+            continue;
+        if (len > CBT_AMQP_SHORTSTR_BYTES_MAX)
+            return cbt_err_set(err, CBT_EINVAL, "a routing key of events has %zu bytes, AMQP allows %d", len,
+                               CBT_AMQP_SHORTSTR_BYTES_MAX);
+        s->patterns[s->pattern_count++] = key;
+    }
+    return CBT_OK;
+}
+
+static void add_argument(struct cbt_amqp_settings *s, const char *key, amqp_field_value_t value)
+{
+    s->arguments[s->argument_count++] = (amqp_table_entry_t){.key = amqp_cstring_bytes(key), .value = value};
+}
+
+static amqp_field_value_t integer_value(int64_t number)
+{
+    return (amqp_field_value_t){.kind = AMQP_FIELD_KIND_I64, .value.i64 = number};
+}
+
+/* An integer and true or false are sent as such, for RabbitMQ insists on the type; all else is text. */
+static amqp_field_value_t argument_value(const char *text)
+{
+    int64_t number;
+    if (cbt_amqp_parse_integer((struct cbt_text){(const uint8_t *)text, strlen(text)}, &number))
+        return integer_value(number);
+    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
+        return (amqp_field_value_t){.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = text[0] == 't'};
+    return (amqp_field_value_t){.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes(text)};
+}
+
+static int read_arguments(struct cbt_amqp_settings *s, struct cbt_err *err)
+{
+    const struct cbt_options_amqp *options = s->options;
+    s->arguments = calloc(options->queue_arguments.count + 2, sizeof(*s->arguments));
+    if (s->arguments == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the queue's arguments");
+    if (options->queue_expires_ms != 0)
+        add_argument(s, "x-expires", integer_value((int64_t)options->queue_expires_ms));
+    if (options->queue_max_bytes != 0)
+        add_argument(s, "x-max-length-bytes", integer_value((int64_t)options->queue_max_bytes));
+    for (size_t i = 0; i < options->queue_arguments.count; i++) {
+        const struct cbt_map_entry *entry = &options->queue_arguments.entries[i];
+        if (entry->value[0] == '\0')
+            continue;
+        if (strlen(entry->key) > CBT_AMQP_SHORTSTR_BYTES_MAX)
+            return cbt_err_set(err, CBT_EINVAL, "the name of a queue argument has more than %d bytes",
+                               CBT_AMQP_SHORTSTR_BYTES_MAX);
+        if (strcmp(entry->key, "x-expires") == 0)
+            return cbt_err_set(err, CBT_EINVAL, "queue.arguments.x-expires: that is queue.expires_ms");
+        if (strcmp(entry->key, "x-max-length-bytes") == 0)
+            return cbt_err_set(err, CBT_EINVAL,
+                               "queue.arguments.x-max-length-bytes: that is queue.max_bytes");
+        add_argument(s, entry->key, argument_value(entry->value));
+    }
+    return CBT_OK;
+}
+
+int cbt_amqp_settings_read(struct cbt_amqp_settings *ret_settings, const struct cbt_source_config *config,
+                           struct cbt_err *err)
+{
+    struct cbt_amqp_settings s = {.config = config, .options = &config->amqp};
+    const struct cbt_options_amqp *options = s.options;
+    int rc;
+    if (options->queue[0] == '\0' || strlen(options->queue) > CBT_AMQP_SHORTSTR_BYTES_MAX)
+        return cbt_err_set(err, CBT_EINVAL, "queue is a name of 1 to %d bytes", CBT_AMQP_SHORTSTR_BYTES_MAX);
+    if (strncmp(options->queue, "amq.", 4) == 0)
+        return cbt_err_set(err, CBT_EINVAL, "queue: names that begin with 'amq.' are the broker's own");
+    if (options->heartbeat_ms % MS_PER_S != 0)
+        return cbt_err_set(err, CBT_EINVAL, "heartbeat_ms is a whole number of seconds, e.g. 10000");
+    if ((rc = read_url(&s, err)) != 0 || (rc = read_patterns(&s, err)) != 0 ||
+        (rc = read_arguments(&s, err)) != 0) {
+        cbt_amqp_settings_free(&s);
+        return rc;
+    }
+    *ret_settings = s;
+    return CBT_OK;
+}
+
+void cbt_amqp_settings_free(struct cbt_amqp_settings *s)
+{
+    free(s->url);
+    free(s->events);
+    free(s->patterns);
+    free(s->arguments);
+    *s = (struct cbt_amqp_settings){0};
+}
+
+/* Whether the patterns reach the single events that api.rawsensordata carries already in its bundles. */
+static const char *pattern_for_raw_events(const struct cbt_amqp_settings *s)
+{
+    static const char *const keys[] = {
+#define CBT_EVENT_TYPE(id, name, event_type) "ingress.event." name,
+#include "cbtap/event_types.def"
+    };
+    for (size_t p = 0; p < s->pattern_count; p++) {
+        struct cbt_text pattern = {(const uint8_t *)s->patterns[p], strlen(s->patterns[p])};
+        for (size_t k = 0; k < sizeof(keys) / sizeof(*keys); k++)
+            if (cbt_amqp_topic_matches(pattern, (struct cbt_text){(const uint8_t *)keys[k], strlen(keys[k])}))
+                return s->patterns[p];
+    }
+    return NULL;
+}
+
+static bool is_limited(const struct cbt_amqp_settings *s)
+{
+    for (int i = 0; i < s->argument_count; i++)
+        if (CBT_AMQP_IS(s->arguments[i].key, "x-expires") ||
+            CBT_AMQP_IS(s->arguments[i].key, "x-max-length") ||
+            CBT_AMQP_IS(s->arguments[i].key, "x-max-length-bytes"))
+            return true;
+    return false;
+}
+
+void cbt_amqp_settings_warn(const struct cbt_amqp_settings *s)
+{
+    const char *pattern = s->options->raw ? pattern_for_raw_events(s) : NULL;
+    if (pattern != NULL)
+        cbt_log_warning("raw = true and this routing key of events deliver every event twice",
+                        CBT_S("source", s->config->name), CBT_S("routing_key", pattern));
+    if (strcmp(s->options->queue_declare, "true") == 0 && !is_limited(s))
+        cbt_log_warning(
+            "the queue has neither expiry nor length limit: while nobody consumes it, its backlog can raise "
+            "the alarm that stops the broker; set queue.expires_ms or queue.max_bytes",
+            CBT_S("source", s->config->name), CBT_S("queue", s->options->queue));
+    if (!s->options->raw && s->pattern_count == 0)
+        cbt_log_warning(
+            "raw = false and events is empty: nothing is bound, and what comes from api.events or "
+            "api.rawsensordata by an old binding is filtered",
+            CBT_S("source", s->config->name));
+}
