@@ -91,7 +91,8 @@ static bool is_control(unsigned code)
            (code >= 0x2066 && code <= 0x2069) || code == 0x200E || code == 0x200F;
 }
 
-static void put_escaped(struct line *line, const char *text)
+/* `quoted`: the text stands in quotes, which it must not end. */
+static void put_escaped(struct line *line, const char *text, bool quoted)
 {
     const unsigned char *s = (const unsigned char *)text;
     while (*s && !line->cut) {
@@ -106,7 +107,7 @@ static void put_escaped(struct line *line, const char *text)
             s++;
             continue;
         }
-        if (code == '"' || code == '\\')
+        if (quoted && (code == '"' || code == '\\'))
             put_piece(line, code == '"' ? "\\\"" : "\\\\", 2);
         else if (code == '\n')
             put_piece(line, "\\n", 2);
@@ -129,7 +130,7 @@ static bool needs_quotes(const char *text)
 static void put_quoted(struct line *line, const char *text)
 {
     put_raw(line, "\"");
-    put_escaped(line, text);
+    put_escaped(line, text, true);
     put_raw(line, "\"");
 }
 
@@ -141,7 +142,7 @@ static void put_field(struct line *line, const struct cbt_log_field *field)
         return;
     }
     put_raw(line, line->format == CBT_LOG_JSON ? ",\"" : " ");
-    put_escaped(line, field->key);
+    put_escaped(line, field->key, true);
     put_raw(line, line->format == CBT_LOG_JSON ? "\":" : "=");
     const char *text = number;
     switch (field->kind) {
@@ -150,7 +151,7 @@ static void put_field(struct line *line, const struct cbt_log_field *field)
         if (line->format == CBT_LOG_JSON || needs_quotes(text))
             put_quoted(line, text);
         else
-            put_escaped(line, text);
+            put_escaped(line, text, false);
         return;
     case CBT_FIELD_INT:
         snprintf(number, sizeof number, "%lld", (long long)field->value.num);
@@ -171,7 +172,7 @@ static void put_head(struct line *line, enum cbt_log_level level, const char *me
     if (line->format == CBT_LOG_TEXT) {
         put_raw(line, names[level]);
         put_raw(line, " ");
-        put_escaped(line, message);
+        put_escaped(line, message, false);
         return;
     }
     struct timespec now;

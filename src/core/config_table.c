@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/* options.def as data: what parsing, printing and the documentation go through. */
+#include <string.h>
+#include <strings.h>
+
+#include "core/config_internal.h"
+
+#define CBT_OPTIONS_ALL
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help)                         \
+    {CBT_SECTION_##section,                                                                                  \
+     CBT_KIND_##kind,                                                                                        \
+     key,                                                                                                    \
+     offsetof(struct cbt_options_##section, field),                                                          \
+     deflt,                                                                                                  \
+     min,                                                                                                    \
+     max,                                                                                                    \
+     choices,                                                                                                \
+     built,                                                                                                  \
+     help},
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                                                  \
+    {CBT_SECTION_##section,                                                                                  \
+     CBT_KIND_map,                                                                                           \
+     prefix,                                                                                                 \
+     offsetof(struct cbt_options_##section, field),                                                          \
+     "",                                                                                                     \
+     0,                                                                                                      \
+     0,                                                                                                      \
+     "",                                                                                                     \
+     built,                                                                                                  \
+     help},
+const struct cbt_option cbt_options[] = {
+#include "cbtap/options.def"
+};
+const size_t cbt_option_count = sizeof cbt_options / sizeof cbt_options[0];
+
+const struct cbt_section_type cbt_section_types[] = {
+    {CBT_SECTION_cbtap, "cbtap", NULL, true, "The process as a whole."},
+    {CBT_SECTION_amqp, "source", "amqp", true,
+     "Takes events from a RabbitMQ queue. Any number of such sections, each with a name of its own."},
+    {CBT_SECTION_redis, "source", "redis", true,
+     "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap."},
+    {CBT_SECTION_amqp, "source", "archive", false, ""},
+    {CBT_SECTION_decode, "decode", NULL, true,
+     "Bounds of what is unpacked and decoded; beyond is a dead letter."},
+    {CBT_SECTION_filter, "filter", NULL, true, "Which events are forwarded, and how their times look."},
+    {CBT_SECTION_kafka, "sink", "kafka", true, "Publishes to Kafka."},
+    {CBT_SECTION_kafka, "sink", "file", false, ""},
+    {CBT_SECTION_kafka, "sink", "stdout", false, ""},
+    {CBT_SECTION_kafka, "sink", "tcp", false, ""},
+    {CBT_SECTION_kafka, "sink", "udp", false, ""},
+    {CBT_SECTION_kafka, "sink", "syslog", false, ""},
+};
+const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
+
+const struct cbt_option *cbt_option_find(enum cbt_section_kind kind, const char *key)
+{
+    for (size_t i = 0; i < cbt_option_count; i++) {
+        const struct cbt_option *option = &cbt_options[i];
+        if (option->section == kind && option->kind != CBT_KIND_map && strcasecmp(option->key, key) == 0)
+            return option;
+    }
+    for (size_t i = 0; i < cbt_option_count; i++) {
+        const struct cbt_option *option = &cbt_options[i];
+        size_t prefix = strlen(option->key);
+        if (option->section == kind && option->kind == CBT_KIND_map &&
+            strncasecmp(option->key, key, prefix) == 0 && key[prefix] != '\0')
+            return option;
+    }
+    return NULL;
+}
