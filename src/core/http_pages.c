@@ -15,16 +15,20 @@
 
 static const char text_plain[] = "text/plain; charset=utf-8";
 
-static void put_text(FILE *out, void *arg)
+static void put_lines(FILE *out, void *arg)
 {
-    fputs(arg, out);
+    const char *text = arg;
+    size_t len = strlen(text);
+    fputs(text, out);
+    if (len == 0 || text[len - 1] != '\n')
+        fputc('\n', out);
 }
 
-static bool set_text(struct cbt_http_page *page, unsigned status, char *text)
+static bool set_text(struct cbt_http_page *page, unsigned status, const char *text)
 {
     page->status = status;
     page->content_type = text_plain;
-    page->body = cbt_put_string(put_text, text, &page->len);
+    page->body = cbt_put_string(put_lines, (void *)(uintptr_t)text, &page->len);
     return page->body != NULL;
 }
 
@@ -44,9 +48,8 @@ static bool make_metrics(struct cbt_http_page *page, const struct cbt_http_conte
 static bool make_health(struct cbt_http_page *page, const struct cbt_http_context *context)
 {
     char reason[256] = "";
-    if (cbt_metrics_healthy(context->metrics, cbt_now_ns(), CBT_STUCK_NS, reason, sizeof(reason) - 1))
-        return set_text(page, 200, (char[]){"ok\n"});
-    strcat(reason, "\n");
+    if (cbt_metrics_healthy(context->metrics, cbt_now_ns(), CBT_STUCK_NS, reason, sizeof(reason)))
+        return set_text(page, 200, "ok");
     return set_text(page, 503, reason);
 }
 
@@ -54,7 +57,7 @@ static bool make_ready(struct cbt_http_page *page, const struct cbt_http_context
 {
     char reasons[REASONS_BYTES];
     if (is_ready(context, reasons, sizeof(reasons)))
-        return set_text(page, 200, (char[]){"ready\n"});
+        return set_text(page, 200, "ready");
     return set_text(page, 503, reasons);
 }
 
@@ -149,11 +152,13 @@ bool cbt_http_page_make(struct cbt_http_page *ret_page, const struct cbt_http_co
             made = pages[i].make(&page, context);
     }
     if (!known)
-        made = set_text(
-            &page, 404,
-            (char[]){"Nothing here. There is:\n/             status page\n/status.json  what it draws\n"
-                     "/metrics      for Prometheus\n/healthz      is it alive\n"
-                     "/readyz       is everything connected\n"});
+        made = set_text(&page, 404,
+                        "Nothing here. There is:\n"
+                        "/             status page\n"
+                        "/status.json  what it draws\n"
+                        "/metrics      for Prometheus\n"
+                        "/healthz      is it alive\n"
+                        "/readyz       is everything connected");
     if (!made) {
         free(page.body);
         return false;

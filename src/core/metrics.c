@@ -78,7 +78,7 @@ static bool grow(void **array, size_t count, size_t item_bytes)
 struct cbt_stats *cbt_metrics_add(struct cbt_metrics *metrics, enum cbt_stats_kind kind, const char *thread,
                                   const char *section)
 {
-    if (!grow((void **)&metrics->threads, metrics->thread_count, sizeof(*metrics->threads)))
+    if (!grow((void **)&metrics->threads, metrics->thread_count, sizeof(struct cbt_stats *)))
         return NULL;
     /* Whole cache lines of its own, or the threads would slow each other down. */
     size_t bytes = (sizeof(struct cbt_stats) + 127) & ~(size_t)127;

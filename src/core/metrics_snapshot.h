@@ -34,10 +34,10 @@ struct cbt_counter_info {
 };
 struct cbt_by_info {
     const char *id, *name, *label, *help;
-    enum cbt_scope scope;
     const struct cbt_label_value *values;
-    unsigned count;
     size_t offset; /* in struct cbt_stats_view */
+    unsigned count;
+    enum cbt_scope scope;
 };
 struct cbt_histogram_info {
     const char *id, *name, *help;

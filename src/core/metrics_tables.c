@@ -29,7 +29,7 @@ const struct cbt_counter_info cbt_counter_infos[CBT_COUNTERS] = {
 
 const struct cbt_by_info cbt_by_infos[CBT_BYS] = {
 #define CBT_BY(id, scope, name, label, count, help)                                                          \
-    {#id, name, label, help, CBT_SCOPE_##scope, values_##count, count, offsetof(struct cbt_stats_view, id)},
+    {#id, name, label, help, values_##count, offsetof(struct cbt_stats_view, id), count, CBT_SCOPE_##scope},
 #include "cbtap/metrics.def"
 };
 
