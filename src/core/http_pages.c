@@ -13,23 +13,20 @@
 #define REASONS_BYTES 4096
 #define NONCE_MARK    "@NONCE@"
 
-static const char text_plain[] = "text/plain; charset=utf-8";
-
-static void put_lines(FILE *out, void *arg)
-{
-    const char *text = arg;
-    size_t len = strlen(text);
-    fputs(text, out);
-    if (len == 0 || text[len - 1] != '\n')
-        fputc('\n', out);
-}
-
+/* A page of text; the last line gets its end where it lacks one. */
 static bool set_text(struct cbt_http_page *page, unsigned status, const char *text)
 {
+    size_t len = strlen(text);
+    bool ended = len > 0 && text[len - 1] == '\n';
+    int written = asprintf(&page->body, "%s%s", text, ended ? "" : "\n");
+    if (written < 0) {
+        page->body = NULL;
+        return false;
+    }
     page->status = status;
-    page->content_type = text_plain;
-    page->body = cbt_put_string(put_lines, (void *)(uintptr_t)text, &page->len);
-    return page->body != NULL;
+    page->content_type = "text/plain; charset=utf-8";
+    page->len = (size_t)written;
+    return true;
 }
 
 static bool is_ready(const struct cbt_http_context *context, char *ret_reasons, size_t reasons_bytes)
