@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A bump arena of a fixed maximal size: memory for what lives as long as one event or one zip entry.
+ * Allocating is an addition, freeing is nothing, resetting is an assignment. The address space is taken once;
+ * pages are committed when first touched and given back after something unusually large.
+ */
+#ifndef CBTAP_DECODE_ARENA_H
+#define CBTAP_DECODE_ARENA_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cbtap/err.h"
+
+/* Bytes behind any allocation that may be read (their content is arbitrary), for vector loads. */
+#define CBT_ARENA_SLACK_BYTES 64
+/* What stays committed from one reset to the next. */
+#define CBT_ARENA_KEEP_BYTES (1024u * 1024)
+
+struct cbt_arena {
+    uint8_t *base;
+    size_t capacity; /* bytes, without the slack */
+    size_t used;
+    size_t committed; /* the most that was used since pages were given back */
+    bool exhausted;   /* an allocation failed since the last reset */
+    ProtobufCAllocator allocator;
+};
+
+int cbt_arena_init(struct cbt_arena *arena, size_t max_bytes, struct cbt_err *err);
+void cbt_arena_free(struct cbt_arena *arena);
+
+/* Gives pages back to the system; what was allocated is gone. */
+void cbt_arena_trim(struct cbt_arena *arena);
+
+static inline void cbt_arena_reset(struct cbt_arena *arena)
+{
+    if (arena->used > arena->committed)
+        arena->committed = arena->used;
+    if (__builtin_expect(arena->committed > CBT_ARENA_KEEP_BYTES, 0))
+        cbt_arena_trim(arena);
+    arena->used = 0;
+    arena->exhausted = false;
+}
+
+/* Aligned to 8 bytes; NULL, and `exhausted` set, where the arena is full. */
+static inline void *cbt_arena_alloc(struct cbt_arena *arena, size_t bytes)
+{
+    size_t left = arena->capacity - arena->used;
+    if (__builtin_expect(bytes > left, 0)) {
+        arena->exhausted = true;
+        return NULL;
+    }
+    uint8_t *memory = arena->base + arena->used;
+    size_t rounded = (bytes + 7) & ~(size_t)7;
+    arena->used += rounded <= left ? rounded : left;
+    return memory;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What can be told of a record without decoding it: its type, for the filter, and its sensor, for the lane.
+ * Both agree with the full decoding wherever that succeeds, repeated members included.
+ */
+#include "decode/kind.h"
+#include "decode/record.h"
+
+/* The members that make a type, in the order that counts where several are set (spec events.md). */
+static const struct {
+    uint8_t member;
+    uint8_t type;
+} types_by_member[] = {
+    {CBT_MEMBER_process, CBT_TYPE_procend},
+    {CBT_MEMBER_modload, CBT_TYPE_moduleload},
+    {CBT_MEMBER_filemod, CBT_TYPE_filemod},
+    {CBT_MEMBER_networkv2, CBT_TYPE_netconn},
+    {CBT_MEMBER_network, CBT_TYPE_netconn},
+    {CBT_MEMBER_regmod, CBT_TYPE_regmod},
+    {CBT_MEMBER_childproc, CBT_TYPE_childproc},
+    {CBT_MEMBER_crossproc, CBT_TYPE_crossprocopen},
+    {CBT_MEMBER_emet, CBT_TYPE_emetmitigation},
+    {CBT_MEMBER_scriptexe, CBT_TYPE_filelessscriptload},
+    {CBT_MEMBER_fbscriptexe, CBT_TYPE_filebackedscriptload},
+    {CBT_MEMBER_netconnBlockedv2, CBT_TYPE_netconnblocked},
+    {CBT_MEMBER_netconnBlocked, CBT_TYPE_netconnblocked},
+    {CBT_MEMBER_tamperAlert, CBT_TYPE_tamper},
+    {CBT_MEMBER_blocked, CBT_TYPE_processblock},
+    {CBT_MEMBER_module, CBT_TYPE_module},
+    {CBT_MEMBER_vtwrite, CBT_TYPE_vtwrite},
+    {CBT_MEMBER_vtload, CBT_TYPE_vtload},
+    {CBT_MEMBER_processMeta, CBT_TYPE_processmeta},
+    {CBT_MEMBER_stats, CBT_TYPE_stats},
+};
+
+enum cbt_event_type cbt_record_type(uint32_t present, bool created, bool open, bool remotethread)
+{
+    for (unsigned i = 0; i < sizeof(types_by_member) / sizeof(types_by_member[0]); i++) {
+        if ((present & CBT_MEMBER_BIT(types_by_member[i].member)) == 0)
+            continue;
+        switch (types_by_member[i].member) {
+        case CBT_MEMBER_process:
+            return created ? CBT_TYPE_procstart : CBT_TYPE_procend;
+        case CBT_MEMBER_crossproc:
+            return open ? CBT_TYPE_crossprocopen : remotethread ? CBT_TYPE_remotethread : CBT_TYPE_unknown;
+        default:
+            return types_by_member[i].type;
+        }
+    }
+    return CBT_TYPE_unknown;
+}
+
+/* Field numbers inside the members that need a look. */
+#define PROCESS_CREATED        2
+#define CROSSPROC_OPEN         1
+#define CROSSPROC_REMOTETHREAD 2
+#define ENV_ENDPOINT           1
+#define ENDPOINT_SENSOR_ID     1
+
+struct inside {
+    bool created, open, remotethread;
+};
+
+/* Looks into one occurrence of process or crossproc, as far as it can be read: a broken record has a type,
+ * too. */
+static void look_inside(const struct cbt_field *member, struct inside *inside)
+{
+    struct cbt_wire wire = cbt_wire_of(member->bytes);
+    struct cbt_field field;
+    while (cbt_wire_next(&wire, &field) > 0) {
+        if (member->number == CBT_MEMBER_process) {
+            if (field.number == PROCESS_CREATED && field.type == CBT_WIRE_VARINT)
+                inside->created = field.varint != 0;
+        } else if (field.number == CROSSPROC_OPEN) {
+            inside->open = true;
+        } else if (field.number == CROSSPROC_REMOTETHREAD) {
+            inside->remotethread = true;
+        }
+    }
+}
+
+enum cbt_event_type cbt_peek_type(struct cbt_text record)
+{
+    struct cbt_wire wire = cbt_wire_of(record);
+    struct cbt_field field;
+    struct inside inside = {0};
+    uint32_t present = 0;
+    int rc;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number == 0 || field.number >= CBT_MEMBERS)
+            continue;
+        if (field.type != CBT_WIRE_LEN)
+            return CBT_TYPE_unknown;
+        present |= CBT_MEMBER_BIT(field.number);
+        if (field.number == CBT_MEMBER_process || field.number == CBT_MEMBER_crossproc)
+            look_inside(&field, &inside);
+    }
+    if (rc < 0)
+        return CBT_TYPE_unknown;
+    return cbt_record_type(present, inside.created, inside.open, inside.remotethread);
+}
+
+/* The last sensor id in an `env`, if it has one. */
+static bool sensor_id_of_env(struct cbt_text env, int32_t *ret_sensor_id)
+{
+    struct cbt_wire wire = cbt_wire_of(env), endpoint;
+    struct cbt_field field;
+    bool found = false;
+    while (cbt_wire_next(&wire, &field) > 0) {
+        if (field.number != ENV_ENDPOINT || field.type != CBT_WIRE_LEN)
+            continue;
+        endpoint = cbt_wire_of(field.bytes);
+        while (cbt_wire_next(&endpoint, &field) > 0) {
+            if (field.number == ENDPOINT_SENSOR_ID && field.type == CBT_WIRE_VARINT) {
+                *ret_sensor_id = (int32_t)(uint32_t)field.varint;
+                found = true;
+            }
+        }
+    }
+    return found;
+}
+
+bool cbt_peek_sensor_id(struct cbt_text body, struct cbt_text content_type, enum cbt_framing framing,
+                        int32_t *ret_sensor_id)
+{
+    struct cbt_text record = body;
+    switch (cbt_kind_of(body, content_type, framing)) {
+    case CBT_KIND_EVENT:
+        break;
+    case CBT_KIND_BUNDLE:
+        if (body.len < 4 || cbt_le32(body.data) > body.len - 4)
+            return false;
+        record = (struct cbt_text){body.data + 4, cbt_le32(body.data)};
+        break;
+    default:
+        return false;
+    }
+    struct cbt_wire wire = cbt_wire_of(record);
+    struct cbt_field field;
+    int32_t sensor_id = 0;
+    bool found = false;
+    while (cbt_wire_next(&wire, &field) > 0)
+        if (field.number == CBT_MEMBER_env && field.type == CBT_WIRE_LEN)
+            found |= sensor_id_of_env(field.bytes, &sensor_id);
+    if (found)
+        *ret_sensor_id = sensor_id;
+    return found;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* A record's top level: which members of CbEventMsg it has, where, and how often. */
+#ifndef CBTAP_DECODE_RECORD_H
+#define CBTAP_DECODE_RECORD_H
+
+#include "cbtap/event.h"
+#include "decode/wire.h"
+
+/* Field numbers of CbEventMsg. */
+enum cbt_member {
+    CBT_MEMBER_header = 1,
+    CBT_MEMBER_strings = 2,
+    CBT_MEMBER_process = 3,
+    CBT_MEMBER_modload = 4,
+    CBT_MEMBER_filemod = 5,
+    CBT_MEMBER_network = 6,
+    CBT_MEMBER_regmod = 7,
+    CBT_MEMBER_stats = 8,
+    CBT_MEMBER_module = 9,
+    CBT_MEMBER_vtwrite = 10,
+    CBT_MEMBER_vtload = 11,
+    CBT_MEMBER_childproc = 12,
+    CBT_MEMBER_env = 13,
+    CBT_MEMBER_crossproc = 14,
+    CBT_MEMBER_tamperAlert = 15,
+    CBT_MEMBER_blocked = 16,
+    CBT_MEMBER_emet = 17,
+    CBT_MEMBER_netconnBlocked = 18,
+    CBT_MEMBER_processMeta = 19,
+    CBT_MEMBER_networkv2 = 20,
+    CBT_MEMBER_netconnBlockedv2 = 21,
+    CBT_MEMBER_internalUse = 22,
+    CBT_MEMBER_scriptexe = 23,
+    CBT_MEMBER_fbscriptexe = 24,
+    CBT_MEMBERS
+};
+
+#define CBT_MEMBER_BIT(number) (1u << (number))
+
+struct cbt_record_scan {
+    uint32_t present;  /* a bit for each member */
+    uint32_t repeated; /* of those but strings, the ones that come more than once */
+    uint32_t strings;
+    struct cbt_text payload[CBT_MEMBERS]; /* of the last occurrence; only where present */
+};
+
+/* False where the top level is malformed, or a known member is no sub-message. */
+static inline bool cbt_record_scan(struct cbt_text record, struct cbt_record_scan *ret_scan)
+{
+    struct cbt_wire wire = cbt_wire_of(record);
+    struct cbt_field field;
+    int rc;
+    ret_scan->present = ret_scan->repeated = ret_scan->strings = 0;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number == 0 || field.number >= CBT_MEMBERS)
+            continue;
+        if (field.type != CBT_WIRE_LEN)
+            return false;
+        uint32_t bit = CBT_MEMBER_BIT(field.number);
+        if (field.number == CBT_MEMBER_strings)
+            ret_scan->strings++;
+        else
+            ret_scan->repeated |= ret_scan->present & bit;
+        ret_scan->present |= bit;
+        ret_scan->payload[field.number] = field.bytes;
+    }
+    return rc == 0;
+}
+
+/* The type by what is present, all but those that need a look inside (process, crossproc), which are given.
+ */
+enum cbt_event_type cbt_record_type(uint32_t present, bool created, bool open, bool remotethread);
+
+#endif

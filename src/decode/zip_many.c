@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All other zips: libzip reads the directory (zip64, comments, several entries) and hands out each entry's
+ * compressed bytes, which are copied once, into a buffer that has room to wrap them as a zip of their own:
+ * that is the dead letter of an entry that is broken, so that it can be looked at, and sent again, by itself.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/kind.h"
+#include "decode/zip.h"
+
+#define LOCAL_BYTES   30u
+#define CENTRAL_BYTES 46u
+#define END_BYTES     22u
+#define COMMENT_MAX   65535u
+
+static uint64_t le64(const uint8_t *at)
+{
+    return cbt_le32(at) | (uint64_t)cbt_le32(at + 4) << 32;
+}
+
+/* Number of entries that the end record at `end` announces, by zip64's record where there is one. */
+static uint64_t announced(struct cbt_text body, size_t end)
+{
+    uint64_t entries = cbt_le16(body.data + end + 10);
+    if (end >= 20 && memcmp(body.data + end - 20, "PK\6\7", 4) == 0) {
+        uint64_t at = le64(body.data + end - 20 + 8);
+        if (at < end && end - at >= 56 && memcmp(body.data + at, "PK\6\6", 4) == 0)
+            entries = le64(body.data + at + 32);
+    }
+    return entries;
+}
+
+/* libzip takes memory for as many entries as the end record announces, so that is looked at first: whichever
+ * of the places that could be one libzip chooses. */
+static bool too_many_announced(const struct cbt_zip *zip)
+{
+    struct cbt_text body = zip->body;
+    if (body.len < END_BYTES)
+        return false;
+    size_t from = body.len > END_BYTES + COMMENT_MAX ? body.len - END_BYTES - COMMENT_MAX : 0;
+    const uint8_t *at = body.data + from;
+    const uint8_t *last = body.data + body.len - END_BYTES;
+    while (at <= last && (at = memmem(at, (size_t)(last - at) + 4, "PK\5\6", 4)) != NULL) {
+        if (announced(body, (size_t)(at - body.data)) > zip->entries_max)
+            return true;
+        at++;
+    }
+    return false;
+}
+
+bool cbt_zip_open_many(struct cbt_zip *zip, enum cbt_dead_reason *ret_reason)
+{
+    *ret_reason = CBT_DEAD_zip_entries;
+    if (too_many_announced(zip))
+        return false;
+    *ret_reason = CBT_DEAD_zip_malformed;
+    zip_source_t *source = zip_source_buffer_create(zip->body.data, zip->body.len, 0, NULL);
+    if (source == NULL)
+        return false;
+    zip->many = zip_open_from_source(source, ZIP_RDONLY, NULL);
+    if (zip->many == NULL) {
+        zip_source_free(source);
+        return false;
+    }
+    zip_int64_t entries = zip_get_num_entries(zip->many, 0);
+    if (entries < 0)
+        return false;
+    if ((uint64_t)entries > zip->entries_max) {
+        *ret_reason = CBT_DEAD_zip_entries;
+        return false;
+    }
+    zip->entries = (uint32_t)entries;
+    return true;
+}
+
+void cbt_zip_close_many(struct cbt_zip *zip)
+{
+    if (zip->many != NULL)
+        zip_discard(zip->many);
+    zip->many = NULL;
+}
+
+static void put16(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)value;
+    at[1] = (uint8_t)(value >> 8);
+}
+
+static void put32(uint8_t *at, uint32_t value)
+{
+    put16(at, value);
+    put16(at + 2, value >> 16);
+}
+
+/* The fields that local and central header have in common, 26 bytes from "version needed" on. */
+static void put_common(uint8_t *at, const struct cbt_zip_stat *stat, size_t name_bytes)
+{
+    memset(at, 0, 26);
+    put16(at, 20);
+    put16(at + 2, stat->encrypted ? 1 : 0);
+    put16(at + 4, stat->method);
+    put32(at + 10, stat->crc);
+    put32(at + 14, (uint32_t)stat->compressed_bytes);
+    put32(at + 18, (uint32_t)stat->bytes);
+    put16(at + 22, (uint32_t)name_bytes);
+}
+
+/* Puts headers around the compressed bytes that lie at copy + LOCAL_BYTES + name_bytes. */
+static struct cbt_text wrap(const struct cbt_zip *zip, const struct cbt_zip_stat *stat, const char *name,
+                            size_t name_bytes)
+{
+    uint8_t *local = zip->copy;
+    uint8_t *central = local + LOCAL_BYTES + name_bytes + stat->compressed_bytes;
+    uint8_t *end = central + CENTRAL_BYTES + name_bytes;
+    memcpy(local, "PK\3\4", 4);
+    put_common(local + 4, stat, name_bytes);
+    memcpy(local + LOCAL_BYTES, name, name_bytes);
+    memset(central, 0, CENTRAL_BYTES);
+    memcpy(central, "PK\1\2", 4);
+    put16(central + 4, 20);
+    put_common(central + 6, stat, name_bytes);
+    memcpy(central + CENTRAL_BYTES, name, name_bytes);
+    memset(end, 0, END_BYTES);
+    memcpy(end, "PK\5\6", 4);
+    put16(end + 8, 1);
+    put16(end + 10, 1);
+    put32(end + 12, (uint32_t)(CENTRAL_BYTES + name_bytes));
+    put32(end + 16, (uint32_t)(central - local));
+    return (struct cbt_text){local, (size_t)(end + END_BYTES - local)};
+}
+
+/* Room for the entry and the headers around it. */
+static bool make_room(struct cbt_zip *zip, size_t bytes)
+{
+    if (bytes <= zip->copy_capacity)
+        return true;
+    free(zip->copy);
+    zip->copy = malloc(bytes);
+    zip->copy_capacity = zip->copy != NULL ? bytes : 0;
+    return zip->copy != NULL;
+}
+
+static bool read_stat(struct cbt_zip *zip, uint32_t index, struct cbt_zip_stat *ret_stat,
+                      const char **ret_name)
+{
+    const zip_uint64_t needed =
+        ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_COMP_METHOD;
+    zip_stat_t st;
+    if (zip_stat_index(zip->many, index, ZIP_FL_ENC_RAW, &st) != 0 || (st.valid & needed) != needed)
+        return false;
+    size_t name_bytes = strlen(st.name);
+    *ret_name = st.name;
+    *ret_stat = (struct cbt_zip_stat){
+        .method = st.comp_method,
+        .crc = st.crc,
+        .compressed_bytes = st.comp_size,
+        .bytes = st.size,
+        .encrypted = (st.valid & ZIP_STAT_ENCRYPTION_METHOD) != 0 && st.encryption_method != ZIP_EM_NONE,
+        .directory = name_bytes > 0 && st.name[name_bytes - 1] == '/',
+    };
+    return name_bytes <= UINT16_MAX;
+}
+
+static bool read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, uint64_t bytes)
+{
+    zip_file_t *file = zip_fopen_index(zip->many, index, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
+    if (file == NULL)
+        return false;
+    uint64_t done = 0;
+    while (done < bytes) {
+        zip_int64_t n = zip_fread(file, out + done, bytes - done);
+        if (n <= 0)
+            break;
+        done += (uint64_t)n;
+    }
+    (void)zip_fclose(file);
+    return done == bytes;
+}
+
+enum cbt_zip_rc cbt_zip_next_many(struct cbt_zip *zip, struct cbt_zip_entry *ret_entry)
+{
+    struct cbt_zip_stat stat;
+    const char *name;
+    for (;;) {
+        if (zip->next >= zip->entries)
+            return CBT_ZIP_END;
+        *ret_entry = (struct cbt_zip_entry){.index = zip->next, .reason = CBT_DEAD_zip_malformed};
+        if (!read_stat(zip, zip->next, &stat, &name))
+            return CBT_ZIP_BROKEN;
+        if (!stat.directory)
+            break;
+        zip->next++;
+    }
+    /* Entries that together are larger than the body overlap: a bomb, or a broken directory. */
+    size_t name_bytes = strlen(name);
+    if (stat.compressed_bytes > zip->body.len - zip->compressed_bytes || zip->body.len > UINT32_MAX)
+        return CBT_ZIP_BROKEN;
+    zip->compressed_bytes += (size_t)stat.compressed_bytes;
+    if (!make_room(zip,
+                   (size_t)stat.compressed_bytes + LOCAL_BYTES + CENTRAL_BYTES + END_BYTES + 2 * name_bytes))
+        return CBT_ZIP_BROKEN;
+    uint8_t *compressed = zip->copy + LOCAL_BYTES + name_bytes;
+    if (!read_compressed(zip, zip->next, compressed, stat.compressed_bytes))
+        return CBT_ZIP_BROKEN;
+    zip->next++;
+    if (cbt_zip_extract(zip, &stat, compressed, &ret_entry->data, &ret_entry->reason))
+        return CBT_ZIP_CONTENT;
+    ret_entry->data = wrap(zip, &stat, name, name_bytes);
+    return CBT_ZIP_BROKEN;
+}
