@@ -134,4 +134,8 @@ bool cbt_list_next(const char **cursor, struct cbt_text *ret_item);
 int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings,
                      struct cbt_err *err);
 
+/* config_changes.c: logs every key that differs and takes effect with a restart only; how many there are.
+ * `running` is what the process was started with. */
+unsigned cbt_config_log_changes(const struct cbt_config *running, const struct cbt_config *loaded);
+
 #endif

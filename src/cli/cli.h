@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: what the commands share. All of it runs on the main thread. */
+#ifndef CBTAP_CLI_CLI_H
+#define CBTAP_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "cbtap/config.h"
+
+#define CBT_DEFAULT_CONFIG "/etc/cbtap/cbtap.conf"
+
+/* The exit status (interface: part of the contract). */
+enum { CBT_EXIT_DONE = 0, CBT_EXIT_FAILED = 1, CBT_EXIT_USAGE = 2 };
+
+struct cbt_args {
+    const char *command;
+    const char *config_path;
+    const char **overrides; /* of -s, in order */
+    size_t override_count;
+    bool help, connect, print, configuration_md;
+    const char **words; /* what is no option */
+    size_t word_count;
+};
+
+struct cbt_command {
+    const char *name;
+    const char *usage;   /* "[-c FILE] ..." */
+    const char *summary; /* one line */
+    const char *text;    /* the help page; NULL: not built in this version */
+    const char
+        *options; /* of cbt_args that it knows besides --help: 'c' -c and -s, 'k' --connect, 'p' --print, 'm'
+                     --configuration-md, 'w' words */
+    int (*run)(const struct cbt_args *args);
+};
+
+extern const struct cbt_command cbt_commands[];
+extern const size_t cbt_command_count;
+const struct cbt_command *cbt_command_find(const char *name);
+
+/* Reads what follows the command; on failure says so and returns CBT_EXIT_USAGE, else 0. */
+int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int argc, char *argv[]);
+void cbt_args_free(struct cbt_args *args);
+
+/* Says that there is no such command and which is the nearest; returns CBT_EXIT_USAGE. */
+int cbt_unknown_command(const char *name);
+
+/* Loads the configuration and sets the log up by it; logs what is wrong. 0, or the exit status. */
+int cbt_cli_load(struct cbt_config **ret_config, const struct cbt_args *args);
+/* Logs `err`: its first line as an error, what follows (an example) as it stands. Returns the exit status. */
+int cbt_cli_fail(const struct cbt_err *err);
+void cbt_cli_configure_log(const struct cbt_config *config);
+
+int cbt_cmd_run(const struct cbt_args *args);
+int cbt_cmd_check(const struct cbt_args *args);
+int cbt_cmd_help(const struct cbt_args *args);
+int cbt_cmd_version(const struct cbt_args *args);
+int cbt_cmd_unbuilt(const struct cbt_args *args);
+
+void cbt_print_help(const struct cbt_command *command, FILE *out); /* NULL: all commands */
+
+#endif

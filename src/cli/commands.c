@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of commands, with the help that each one gives. */
+#include <string.h>
+
+#include "cli/cli.h"
+
+#define COMMON_OPTIONS                                                                                       \
+    "  -c FILE               the configuration; default " CBT_DEFAULT_CONFIG "\n"                            \
+    "  -s SECTION.KEY=VALUE  sets a key over the file; may be given often, the last wins.\n"                 \
+    "                        In source.NAME.KEY and sink.NAME.KEY the NAME holds no dots\n"                  \
+    "  --help                this page\n"
+
+static const char run_text[] =
+    "Runs the daemon in the foreground: takes events from every [source.NAME], decodes them, publishes them "
+    "to\n"
+    "every [sink.NAME]. A message is acknowledged only when Kafka has confirmed every record made from it. A "
+    "peer\n"
+    "that is absent is tried until it is there.\n"
+    "\n" COMMON_OPTIONS "\n"
+    "Signals:\n"
+    "  SIGTERM, SIGINT  stop: read no more, deliver what is in flight within shutdown_timeout_ms, "
+    "acknowledge,\n"
+    "                   close. What is left is not acknowledged, so it comes again. A second one ends at "
+    "once\n"
+    "  SIGHUP           reads the configuration again: log.level, log.format, and types and drop of "
+    "[filter]\n"
+    "                   take effect; for the rest it says what needs a restart\n"
+    "  SIGUSR1          writes a summary of the counters to the log\n"
+    "\n"
+    "Examples:\n"
+    "  cbtap run\n"
+    "  cbtap run -c ./cbtap.conf -s cbtap.log.level=debug -s sink.kafka.kafka.linger.ms=50\n"
+    "\n"
+    "While it runs: metrics at http://127.0.0.1:9464/metrics, health at /healthz and /readyz, a status page "
+    "at /\n"
+    "(http_listen in [cbtap]).\n"
+    "\n"
+    "Exit status: 0 stopped by a signal, 1 failed while running, 2 wrong usage or configuration.\n";
+
+static const char check_text[] =
+    "Validates the configuration without touching anything, and says what is wrong with it: file, line, "
+    "reason,\n"
+    "and the key that was probably meant.\n"
+    "\n" COMMON_OPTIONS
+    "  --connect             also reaches every source and sink, and writes what it found, one line each\n"
+    "  --print               writes the effective configuration to standard output: every key, defaults "
+    "filled\n"
+    "                        in, secrets masked\n"
+    "\n"
+    "Examples:\n"
+    "  cbtap check --connect\n"
+    "  cbtap check -c ./cbtap.conf --print\n"
+    "  cbtap check -s source.bus.type=amqp -s sink.kafka.type=kafka -c /dev/null\n"
+    "\n"
+    "Exit status: 0 all well, 1 a peer could not be reached (--connect), 2 wrong usage or configuration.\n";
+
+static const char version_text[] =
+    "Writes the version of cbtap and of the libraries that it talks to its peers with.\n"
+    "\n"
+    "Exit status: 0.\n";
+
+static const char help_text[] =
+    "Explains a command: what it does, its options, examples, its exit status.\n"
+    "\n"
+    "  --configuration-md    writes the reference of all configuration keys (Markdown)\n"
+    "\n"
+    "Examples:\n"
+    "  cbtap help run\n"
+    "  cbtap check --help\n"
+    "  cbtap help --configuration-md\n"
+    "\n"
+    "Exit status: 0, or 2 for an unknown command.\n";
+
+const struct cbt_command cbt_commands[] = {
+    {"run", "[-c FILE] [-s KEY=VALUE]...", "the daemon, in the foreground", run_text, "c", cbt_cmd_run},
+    {"check", "[-c FILE] [-s KEY=VALUE]... [--connect] [--print]",
+     "validates the configuration; --connect reaches every source and sink", check_text, "ckp",
+     cbt_cmd_check},
+    {"tail", "", "live events on the terminal", NULL, "", cbt_cmd_unbuilt},
+    {"export", "", "archived sensor event logs to json, leef, table or csv", NULL, "", cbt_cmd_unbuilt},
+    {"dlq", "", "looks at dead letters and sends them through again", NULL, "", cbt_cmd_unbuilt},
+    {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, "", cbt_cmd_unbuilt},
+    {"version", "", "the version", version_text, "", cbt_cmd_version},
+    {"help", "[COMMAND]", "explains a command", help_text, "mw", cbt_cmd_help},
+};
+const size_t cbt_command_count = sizeof cbt_commands / sizeof cbt_commands[0];
+
+const struct cbt_command *cbt_command_find(const char *name)
+{
+    for (size_t i = 0; i < cbt_command_count; i++)
+        if (strcmp(cbt_commands[i].name, name) == 0)
+            return &cbt_commands[i];
+    return NULL;
+}
