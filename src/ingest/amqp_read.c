@@ -55,20 +55,18 @@ static void log_unwanted(struct cbt_amqp *self, const amqp_basic_deliver_t *deli
         return;
     self->unwanted_logged++;
     char key[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], exchange[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], command[1024];
-    snprintf(key, sizeof(key), "%.*s", (int)deliver->routing_key.len,
-             (const char *)deliver->routing_key.bytes);
-    snprintf(exchange, sizeof(exchange), "%.*s", (int)deliver->exchange.len,
-             (const char *)deliver->exchange.bytes);
+    snprintf(key, sizeof(key), "%.*s", (int)deliver->routing_key.len, (const char *)deliver->routing_key.bytes);
+    snprintf(exchange, sizeof(exchange), "%.*s", (int)deliver->exchange.len, (const char *)deliver->exchange.bytes);
+    /* The broker does not tell which binding a message came by; on the fanout exchange the key is "", written "~". */
+    bool raw = CBT_AMQP_IS(deliver->exchange, CBT_AMQP_RAW_EXCHANGE);
     snprintf(command, sizeof(command),
-             "rabbitmqadmin --vhost=%s delete binding source=%s destination_type=queue destination=%s "
-             "properties_key=KEY (KEY: see rabbitmqadmin --vhost=%s list bindings)",
-             self->settings.broker.vhost, exchange, self->settings.options->queue,
-             self->settings.broker.vhost);
-    cbt_log_warning(
-        "messages come by an old binding that is not configured: they are filtered; unbind it",
-        CBT_S("source", self->settings.config->name), CBT_S("exchange", exchange), CBT_S("routing_key", key),
-        CBT_S("command", command),
-        CBT_S("note", self->unwanted_logged == UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
+             "rabbitmqadmin --vhost=%s delete binding source=%s destination_type=queue destination=%s properties_key=%s",
+             self->settings.broker.vhost, exchange, self->settings.options->queue, raw ? "~" : key);
+    cbt_log_warning("messages come by an old binding that is not configured: they are filtered; unbind it (with its "
+                    "own key, where that is a pattern)",
+                    CBT_S("source", self->settings.config->name), CBT_S("exchange", exchange), CBT_S("routing_key", key),
+                    CBT_S("command", command),
+                    CBT_S("note", self->unwanted_logged == UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
 }
 
 /* What the exchange tells of a message: how it is framed, and whether the configuration asks for it. */
@@ -236,6 +234,20 @@ static int on_frame(struct cbt_amqp *self, const amqp_frame_t *frame, struct cbt
     }
 }
 
+/* The library could not give a frame. Where it cannot decode a message's header, it never will: what came before is
+ * acknowledged first, so that the next connection does not get it again, and again. */
+static int on_status(struct cbt_amqp *self, int status, struct cbt_err *err)
+{
+    self->broken = true;
+    int rc = cbt_amqp_status_error(err, status, "reading from the broker");
+    if (rc != CBT_EREFUSED || self->stage != CBT_AMQP_WANT_HEADER)
+        return rc;
+    self->broken = false;
+    cbt_amqp_status_error(&self->refusal, status, "the headers of a message, which stays in the queue");
+    self->stage = CBT_AMQP_REFUSE;
+    return CBT_OK;
+}
+
 int cbt_amqp_read(void *arg, unsigned frames_max, struct cbt_err *err)
 {
     struct cbt_amqp *self = arg;
@@ -253,11 +265,7 @@ int cbt_amqp_read(void *arg, unsigned frames_max, struct cbt_err *err)
             int status = amqp_simple_wait_frame_noblock(self->conn, &frame, &no_wait);
             if (status == AMQP_STATUS_TIMEOUT)
                 break;
-            if (status != AMQP_STATUS_OK) {
-                self->broken = true;
-                return cbt_amqp_status_error(err, status, "reading from the broker");
-            }
-            rc = on_frame(self, &frame, err);
+            rc = status == AMQP_STATUS_OK ? on_frame(self, &frame, err) : on_status(self, status, err);
         }
         if (rc == CBT_ELIMIT)
             return pushed != 0 ? (int)pushed : CBT_ELIMIT;
