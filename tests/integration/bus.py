@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Publishes on the exchanges that the EDR server declares, by pika."""
+import threading
+import time
+
+import pika
+
+from events import zip_of
+from process import until
+
+
+class Publisher:
+    """One connection. All that was published has reached the broker when close() returns."""
+
+    def __init__(self, rabbitmq, persistent=False, confirm=False):
+        self.connection = rabbitmq.connect()
+        self.channel = self.connection.channel()
+        if confirm:
+            self.channel.confirm_delivery()
+        self.delivery_mode = 2 if persistent else 1
+
+    def raw(self, body, headers=None, content_type="application/zip"):
+        self.publish("api.rawsensordata", "", body, content_type, headers)
+
+    def event(self, key, body, content_type="application/protobuf"):
+        self.publish("api.events", key, body, content_type)
+
+    def publish(self, exchange, key, body, content_type=None, headers=None, mandatory=False):
+        self.channel.basic_publish(exchange, key, body, pika.BasicProperties(
+            content_type=content_type, headers=headers, delivery_mode=self.delivery_mode, priority=0), mandatory=mandatory)
+
+    def close(self):
+        if self.connection.is_open:
+            self.connection.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def publish_when_bound(rabbitmq, exchange, key, body, content_type, headers=None, timeout_s=30):
+    """Publishes one message, again and again until there is a queue for it."""
+    def routed():
+        try:
+            publisher.publish(exchange, key, body, content_type, headers, mandatory=True)
+            return True
+        except pika.exceptions.UnroutableError:
+            return False
+
+    with Publisher(rabbitmq, confirm=True) as publisher:
+        until(routed, timeout_s, f"{exchange} to be bound to a queue", 0.1)
+
+
+def queue_depth(rabbitmq, queue):
+    """Messages ready in the queue; those that a consumer has not acknowledged are not among them."""
+    connection = rabbitmq.connect()
+    try:
+        return connection.channel().queue_declare(queue, passive=True).method.message_count
+    finally:
+        connection.close()
+
+
+class Load(threading.Thread):
+    """Publishes bundles of a fleet on api.rawsensordata in the background, every other one zipped, at a steady rate that
+    does not wait for cbtap."""
+
+    def __init__(self, rabbitmq, fleet, messages, events_each, per_second, persistent=False):
+        super().__init__(daemon=True)
+        self.publisher = Publisher(rabbitmq, persistent)
+        self.per_second = per_second
+        self.published = 0
+        self.error = None
+        self.messages = []
+        for i in range(messages):
+            sensor = fleet.sensors[i % len(fleet.sensors)]
+            bundle = fleet.bundle(sensor, events_each)
+            self.messages.append((sensor, zip_of(bundle) if i % 2 else bundle))
+
+    def run(self):
+        try:
+            start = time.monotonic()
+            for sensor, body in self.messages:
+                self.publisher.raw(body, {"sensorId": sensor, "sensorHostName": f"host-{sensor}"})
+                self.published += 1
+                late = start + self.published / self.per_second - time.monotonic()
+                if late > 0.001:
+                    self.publisher.connection.sleep(late)
+            self.publisher.close()
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+    def finish(self):
+        """Waits until all is published."""
+        self.join(300)
+        assert not self.is_alive() and self.error is None, f"the load failed: {self.error!r}"

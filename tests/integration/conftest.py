@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures: real servers for the whole run, and a cbtap daemon with topics and a queue of its own for each test."""
+import importlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "services")]
+
+import events  # noqa: E402
+from kafka_service import Kafka  # noqa: E402
+from rabbitmq_service import RabbitMQ  # noqa: E402
+from redis_service import Redis  # noqa: E402
+from run import Run, Scale  # noqa: E402
+from services import close_all, start_all  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cbtap", default=os.environ.get("CBTAP", os.path.join(ROOT, "build/release/bin/cbtap")),
+                     help="the cbtap to test")
+    parser.addoption("--log-dir", default=None, help="where the servers' and cbtap's logs stay after the run")
+    parser.addoption("--sanitizer", default="", choices=["", "address", "thread"],
+                     help="what cbtap was built with: tests take smaller loads and wait longer")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "corpus: compares with ../shared/corpus, and is skipped where that is missing")
+
+
+def pytest_collection_modifyitems(items):
+    if os.path.isdir(events.CORPUS):
+        return
+    for item in items:
+        if item.get_closest_marker("corpus"):
+            item.add_marker(pytest.mark.skip(reason="SKIPPED FOR WANT OF ../shared/corpus"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, f"report_{call.when}", outcome.get_result())
+
+
+@pytest.fixture(scope="session")
+def log_dir(request, tmp_path_factory):
+    path = request.config.getoption("--log-dir") or str(tmp_path_factory.mktemp("logs"))
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def servers(log_dir):
+    """All three, started at once."""
+    all_three = [RabbitMQ(log_dir), Redis(log_dir), Kafka(log_dir)]
+    try:
+        start_all(all_three)
+        all_three[0].declare_exchanges()
+        yield all_three
+    finally:
+        close_all(all_three)
+
+
+def again_serving(server):
+    """A test before may have failed while the server was paused or down."""
+    if server.alive():
+        server.resume()
+    else:
+        server.start()
+    server.wait_ready()
+    return server
+
+
+@pytest.fixture
+def rabbitmq(servers):
+    server = again_serving(servers[0])
+    server.declare_exchanges()
+    yield server
+
+
+@pytest.fixture
+def redis(servers):
+    yield again_serving(servers[1])
+
+
+@pytest.fixture
+def kafka(servers):
+    server = again_serving(servers[2])
+    yield server
+    if server.alive():
+        server.resume()
+
+
+@pytest.fixture(scope="session")
+def pb(tmp_path_factory):
+    """The event messages for Python, from cbtap's own .proto."""
+    out = tmp_path_factory.mktemp("pb")
+    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={out}", f"{ROOT}/proto/sensor_events.proto"], check=True)
+    sys.path.insert(0, str(out))
+    return importlib.import_module("sensor_events_pb2")
+
+
+@pytest.fixture(scope="session")
+def scale(request):
+    return Scale(request.config.getoption("--sanitizer"))
+
+
+@pytest.fixture
+def run(request, tmp_path, log_dir, scale):
+    """At its end every daemon of the test that still runs must stop on SIGTERM, with 0 and without a sanitizer's report."""
+    assert os.access(request.config.getoption("--cbtap"), os.X_OK), "no cbtap: build it, or name it by --cbtap"
+    this = Run(request.node.name, request.config, tmp_path, log_dir, scale)
+    yield this
+    this.finish(failed=getattr(request.node, "report_call", None) is None or request.node.report_call.failed)
