@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * C11 threads on top of POSIX threads, for ThreadSanitizer: it intercepts only these, and Debian's librdkafka
- * uses the former, so that its locks would be unseen and its threads crash. Linked into every executable of
- * such a build, with -rdynamic so that the library finds these functions before glibc's.
+ * What every executable of a build with ThreadSanitizer needs besides.
  *
- * glibc keeps mtx_t, cnd_t, tss_t and once_flag in the layout of their POSIX counterparts; the assertions
- * hold it to that.
+ * C11 threads on top of POSIX threads: it intercepts only these, and Debian's librdkafka uses the former, so
+ * that its locks would be unseen and its threads crash. Linked with -rdynamic so that the library finds these
+ * functions before glibc's. glibc keeps mtx_t, cnd_t, tss_t and once_flag in the layout of their POSIX
+ * counterparts; the assertions hold it to that.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +19,13 @@ _Static_assert(sizeof(cnd_t) >= sizeof(pthread_cond_t), "cnd_t holds a condition
 _Static_assert(sizeof(once_flag) == sizeof(pthread_once_t), "once_flag is a once control");
 _Static_assert(sizeof(tss_t) == sizeof(pthread_key_t), "tss_t is a key");
 _Static_assert(sizeof(thrd_t) == sizeof(pthread_t), "thrd_t is a thread");
+
+/* It does not understand the fences of concurrencykit's rings; ring.h tells it of each hand-over instead. */
+const char *__tsan_default_suppressions(void); /* NOLINT(bugprone-reserved-identifier): its name for us */
+const char *__tsan_default_suppressions(void)
+{
+    return "race:ck_ring_\n";
+}
 
 static int result(int error)
 {
