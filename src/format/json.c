@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The json format: one JSON object an event, as its documented schema has it. What every event has is here;
+ * the keys of each type are in json_keys.def.
+ *
+ * Happy path: the beginning of the object up to its first value was made when the format was opened; then one
+ * pass, writing straight into the record's memory. Failure: no more room is CBT_ELIMIT. Owns nothing but the
+ * parts made of the configuration, which encoding only reads.
+ */
+#include "format/json.h"
+
+#include <stdlib.h>
+
+/* What a type has besides its own keys. */
+#define PROCESS 1u /* the process that the header tells of */
+#define HASHES  2u /* md5 and sha256 of that process */
+
+static const struct row {
+    cbt_json_keys_fn *keys;
+    uint32_t common;
+} rows[CBT_TYPES] = {
+    [CBT_TYPE_procstart] = {cbt_json_process, PROCESS},
+    [CBT_TYPE_procend] = {cbt_json_process, PROCESS},
+    [CBT_TYPE_moduleload] = {cbt_json_moduleload, PROCESS},
+    [CBT_TYPE_filemod] = {cbt_json_filemod, PROCESS | HASHES},
+    [CBT_TYPE_netconn] = {cbt_json_netconn, PROCESS | HASHES},
+    [CBT_TYPE_regmod] = {cbt_json_regmod, PROCESS | HASHES},
+    [CBT_TYPE_childproc] = {cbt_json_childproc, PROCESS},
+    [CBT_TYPE_crossprocopen] = {cbt_json_crossprocopen, PROCESS | HASHES},
+    [CBT_TYPE_remotethread] = {cbt_json_remotethread, PROCESS | HASHES},
+    [CBT_TYPE_emetmitigation] = {cbt_json_emetmitigation, PROCESS | HASHES},
+    [CBT_TYPE_tamper] = {cbt_json_tamper, 0},
+    [CBT_TYPE_processblock] = {cbt_json_processblock, 0},
+    [CBT_TYPE_module] = {cbt_json_module, 0},
+    [CBT_TYPE_unknown] = {cbt_json_unknown, PROCESS | HASHES},
+};
+
+struct cbt_json_id cbt_json_id_of(const struct cbt_json_writer *w, bool complete, uint32_t pid,
+                                  uint64_t create_time, int64_t otherwise)
+{
+    struct cbt_json_id id;
+    uint8_t *end = complete ? cbt_json_guid(id.text, (uint32_t)w->event->env.sensor_id, pid, create_time)
+                            : cbt_json_i64(id.text, otherwise);
+    id.len = (size_t)(end - id.text);
+    return id;
+}
+
+ProtobufCBinaryData cbt_json_path(const struct cbt_json_writer *w, int64_t guid)
+{
+    for (size_t i = 0; i < w->msg->n_strings; i++)
+        if (w->msg->strings[i]->guid == guid)
+            return w->msg->strings[i]->utf8string;
+    return (ProtobufCBinaryData){0, NULL};
+}
+
+uint8_t *cbt_json_unnamed(uint8_t *p, int32_t value)
+{
+    p = JSON_LITERAL(p, "\"unknown (");
+    p = cbt_json_i64(p, value);
+    return JSON_LITERAL(p, ")\"");
+}
+
+static uint8_t *put_part(uint8_t *p, const struct cbt_json_part *part)
+{
+    memcpy(p, part->text, part->len);
+    return p + part->len;
+}
+
+/* The keys of every event. */
+static uint8_t *put_event(struct cbt_json_writer *w, uint8_t *p, enum cbt_event_type type)
+{
+    const struct cbt_environment *env = &w->event->env;
+    p = put_part(p, &w->json->prefix[type]);
+    p = cbt_json_time(p, w->header->timestamp, w->json->float_time);
+    p = JSON_LITERAL(p, ",\"sensor_id\":");
+    p = cbt_json_i64(p, env->sensor_id);
+    p = JSON_LITERAL(p, ",\"computer_name\":\"");
+    p = cbt_json_escape(&w->out, p, env->host_name.data, env->host_name.len);
+    *p++ = '"';
+    return p;
+}
+
+/* The keys of every event that a process has caused. */
+static uint8_t *put_process(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbHeaderMsg *h = w->header;
+    p = JSON_LITERAL(p, ",\"process_guid\":\"");
+    memcpy(p, w->process.text, sizeof(w->process.text));
+    p += w->process.len;
+    p = JSON_LITERAL(p, "\",\"pid\":");
+    p = cbt_json_i64(p, h->process_pid);
+    if (h->has_fork_pid) {
+        p = JSON_LITERAL(p, ",\"fork_pid\":");
+        p = cbt_json_i64(p, h->fork_pid);
+    }
+    if (h->process_path.len > 0) {
+        p = JSON_LITERAL(p, ",\"process_path\":");
+        p = cbt_json_string(&w->out, p, h->process_path.data, h->process_path.len);
+    }
+    if (w->json->links) {
+        p = put_part(p, &w->json->link_process);
+        memcpy(p, w->process.text, sizeof(w->process.text));
+        p += w->process.len;
+        p = JSON_LITERAL(p, "/0\"");
+        p = put_part(p, &w->json->link_sensor);
+        p = cbt_json_i64(p, w->event->env.sensor_id);
+        *p++ = '"';
+    }
+    return p;
+}
+
+static uint8_t *put_hashes(struct cbt_json_writer *w, uint8_t *p)
+{
+    p = JSON_LITERAL(p, ",\"md5\":");
+    p = cbt_json_hex(&w->out, p, w->header->process_md5);
+    p = JSON_LITERAL(p, ",\"sha256\":");
+    return cbt_json_hex(&w->out, p, w->header->process_sha256);
+}
+
+static uint8_t *put_endpoint_event(struct cbt_json_writer *w, uint8_t *p)
+{
+    enum cbt_event_type type = rows[w->event->type].keys != NULL ? w->event->type : CBT_TYPE_unknown;
+    const struct row *row = &rows[type];
+    const CbHeaderMsg *h = w->header;
+    w->process =
+        cbt_json_id_of(w, w->event->env.has_sensor_id && h->has_process_pid && h->has_process_create_time,
+                       (uint32_t)h->process_pid, (uint64_t)h->process_create_time, h->process_guid);
+    p = put_event(w, p, type);
+    if ((row->common & PROCESS) != 0)
+        p = put_process(w, p);
+    if ((row->common & HASHES) != 0)
+        p = put_hashes(w, p);
+    p = row->keys(w, p);
+    *p++ = '}';
+    return p;
+}
+
+static int encode(const void *self, const struct cbt_event *event, struct cbt_buf *buf, struct cbt_err *err)
+{
+    const struct cbt_json *json = self;
+    uint8_t scratch[JSON_SCRATCH_BYTES];
+    struct cbt_json_writer w = {
+        .out = {.end = buf->end, .fixed_bytes = json->fixed_bytes, .buf = buf, .scratch = scratch},
+        .json = json,
+        .event = event,
+        .msg = event->msg,
+    };
+    uint8_t *p = cbt_json_room(&w.out, buf->pos, 0);
+    if (event->type == CBT_TYPE_NOTIFICATION) {
+        p = cbt_json_notification(&w, p);
+    } else if (event->msg == NULL || event->msg->header == NULL || (unsigned)event->type >= CBT_TYPES) {
+        return cbt_err_set(err, CBT_EINVAL, "an endpoint event without its decoded record");
+    } else {
+        w.header = event->msg->header;
+        p = put_endpoint_event(&w, p);
+    }
+    if (buf->failed)
+        return cbt_err_set(err, CBT_ELIMIT, "the event is larger as JSON than a record may be");
+    buf->pos = p;
+    return CBT_OK;
+}
+
+/* --- opening: the parts made of the configuration --- */
+
+static bool grow_heap(struct cbt_buf *buf, size_t bytes)
+{
+    size_t len = cbt_buf_len(buf), capacity = 2 * (len + bytes);
+    uint8_t *memory = realloc(buf->begin, capacity);
+    if (memory == NULL)
+        return false;
+    buf->begin = memory;
+    buf->pos = memory + len;
+    buf->end = memory + capacity;
+    return true;
+}
+
+static void put_str(struct cbt_buf *buf, const char *text)
+{
+    cbt_buf_put(buf, text, strlen(text));
+}
+
+static void put_escaped(struct cbt_buf *buf, const char *text)
+{
+    uint8_t scratch[JSON_SCRATCH_BYTES];
+    struct cbt_json_out out = {.end = buf->end, .buf = buf, .scratch = scratch};
+    uint8_t *p = cbt_json_escape(&out, buf->pos, (const uint8_t *)text, strlen(text));
+    if (!buf->failed)
+        buf->pos = p;
+}
+
+/* Ends the part that began at *at; only offsets hold until the memory no longer moves. */
+static void end_part(const struct cbt_buf *buf, size_t *at, struct cbt_json_part *ret_part)
+{
+    *ret_part = (struct cbt_json_part){NULL, cbt_buf_len(buf) - *at};
+    *at = cbt_buf_len(buf);
+}
+
+struct link {
+    struct cbt_json_part *part;
+    const char *key, *path;
+};
+
+static int make_parts(struct cbt_json *json, const struct cbt_format_options *options, struct cbt_err *err)
+{
+    static const char *const event_types[] = {
+#define CBT_EVENT_TYPE(id, name, event_type) event_type,
+#include "cbtap/event_types.def"
+    };
+    const char *url = options->server_url != NULL ? options->server_url : "";
+    const char *slash = url[0] != '\0' && url[strlen(url) - 1] != '/' ? "/" : "";
+    const struct link links[] = {
+        {&json->link_process, "link_process", "#analyze/"}, {&json->link_sensor, "link_sensor", "#/host/"},
+        {&json->link_parent, "link_parent", "#analyze/"},   {&json->link_child, "link_child", "#analyze/"},
+        {&json->link_target, "link_target", "#analyze/"},
+    };
+    const size_t link_count = sizeof(links) / sizeof(links[0]);
+    struct cbt_buf buf = {.grow = grow_heap};
+    size_t at = 0;
+    put_str(&buf, "\"cb_server\":\"");
+    put_escaped(&buf, options->server_name != NULL ? options->server_name : "");
+    put_str(&buf, "\"");
+    end_part(&buf, &at, &json->server);
+    for (size_t i = 0; i < link_count; i++) {
+        put_str(&buf, ",\"");
+        put_str(&buf, links[i].key);
+        put_str(&buf, "\":\"");
+        put_escaped(&buf, url);
+        put_str(&buf, slash);
+        put_str(&buf, links[i].path);
+        end_part(&buf, &at, links[i].part);
+    }
+    for (int type = 0; type < CBT_TYPE_NOTIFICATION; type++) {
+        put_str(&buf, "{\"type\":\"ingress.event.");
+        put_str(&buf, cbt_event_type_name((enum cbt_event_type)type));
+        put_str(&buf, "\",\"event_type\":\"");
+        put_str(&buf, event_types[type]);
+        put_str(&buf, "\",\"cb_server\":\"");
+        put_escaped(&buf, options->server_name != NULL ? options->server_name : "");
+        put_str(&buf, "\",\"timestamp\":");
+        end_part(&buf, &at, &json->prefix[type]);
+    }
+    json->memory = buf.begin;
+    if (buf.failed)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the json format");
+    if (json->server.len > JSON_CONFIG_BYTES_MAX || json->link_process.len > JSON_CONFIG_BYTES_MAX)
+        return cbt_err_set(err, CBT_EINVAL, "%s is too long: about 1000 bytes at most",
+                           json->server.len > JSON_CONFIG_BYTES_MAX ? "server_name" : "server_url");
+    const uint8_t *text = buf.begin;
+    json->server.text = text;
+    text += json->server.len;
+    for (size_t i = 0; i < link_count; text += links[i++].part->len)
+        links[i].part->text = text;
+    for (int type = 0; type < CBT_TYPE_NOTIFICATION; text += json->prefix[type++].len)
+        json->prefix[type].text = text;
+    json->links = url[0] != '\0';
+    json->fixed_bytes = JSON_FIXED_BYTES + json->server.len + 3 * json->link_process.len;
+    return CBT_OK;
+}
+
+static void close_json(void *self)
+{
+    struct cbt_json *json = self;
+    if (json == NULL)
+        return;
+    free(json->memory);
+    free(json);
+}
+
+static int open_json(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err)
+{
+    if (options->profile != NULL && strcmp(options->profile, "documented") != 0) {
+        if (strcmp(options->profile, "cbef-3.8") == 0)
+            return cbt_err_set(err, CBT_EUNBUILT, "json.profile = cbef-3.8 is not built in this version");
+        return cbt_err_set(err, CBT_EINVAL, "json.profile: '%s' is neither documented nor cbef-3.8",
+                           options->profile);
+    }
+    struct cbt_json *json = calloc(1, sizeof(*json));
+    if (json == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the json format");
+    json->float_time = options->float_time;
+    int rc = make_parts(json, options, err);
+    if (rc != 0) {
+        close_json(json);
+        return rc;
+    }
+    *ret_self = json;
+    return CBT_OK;
+}
+
+const struct cbt_format cbt_format_json = {
+    .name = "json", .open = open_json, .encode = encode, .close = close_json};

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* netconn, of either message: what processes do to the network. */
+#include "format/json_row.h"
+
+/* An address that is not there is 0.0.0.0. */
+static uint8_t *json_ip(struct cbt_json_writer *w, uint8_t *p, const CbIpAddr *address)
+{
+    *p++ = '"';
+    if (address == NULL) {
+        p = cbt_json_ip4(p, 0);
+    } else if (!address->bisipv6) {
+        p = cbt_json_ip4(p, address->ipv4address);
+    } else {
+        p = cbt_json_ip6(p, address->ipv6high, address->ipv6low);
+        if (address->has_ipv6scope) {
+            *p++ = '%';
+            p = cbt_json_escape(&w->out, p, address->ipv6scope.data, address->ipv6scope.len);
+        }
+    }
+    *p++ = '"';
+    return p;
+}
+
+static uint8_t *netconn(struct cbt_json_writer *w, uint8_t *p, const CbNetConnMsgv2 *m)
+{
+#define CBT_JSON_netconn
+#include "format/json_keys.def"
+    return p;
+}
+
+static uint8_t *netconn_old(struct cbt_json_writer *w, uint8_t *p, const CbNetConnMsg *m)
+{
+#define CBT_JSON_netconn_old
+#include "format/json_keys.def"
+    return p;
+}
+
+uint8_t *cbt_json_netconn(struct cbt_json_writer *w, uint8_t *p)
+{
+    return w->msg->networkv2 != NULL ? netconn(w, p, w->msg->networkv2) : netconn_old(w, p, w->msg->network);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* procstart, procend, childproc, crossprocopen and remotethread: what processes do to processes. */
+#include "format/json_row.h"
+
+uint8_t *cbt_json_process(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbHeaderMsg *h = w->header;
+    const CbProcessMsg *m = w->msg->process;
+    const bool created = m->created;
+    const struct cbt_json_id parent =
+        cbt_json_id_of(w, w->event->env.has_sensor_id && m->has_parent_pid && m->has_parent_create_time,
+                       (uint32_t)m->parent_pid, (uint64_t)m->parent_create_time, m->parent_guid);
+#define CBT_JSON_process
+#include "format/json_keys.def"
+    return p;
+}
+
+static const struct cbt_json_name childproc_types[] = {JSON_NAME("Exec"), JSON_NAME("Fork"),
+                                                       JSON_NAME("OtherExec")};
+
+uint8_t *cbt_json_childproc(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbHeaderMsg *h = w->header;
+    const CbChildProcessMsg *m = w->msg->childproc;
+    const bool has_sensor = w->event->env.has_sensor_id;
+    const bool suppressed = m->suppressed != NULL && m->suppressed->bissuppressed;
+    const struct cbt_json_id child =
+        cbt_json_id_of(w, has_sensor && m->has_pid && m->has_create_time, (uint32_t)m->pid,
+                       (uint64_t)m->create_time, m->child_guid);
+    const struct cbt_json_id parent =
+        cbt_json_id_of(w, has_sensor && h->has_process_pid && h->has_process_create_time,
+                       (uint32_t)h->process_pid, (uint64_t)h->process_create_time, m->parent_guid);
+#define CBT_JSON_childproc
+#include "format/json_keys.def"
+    return p;
+}
+
+static const struct cbt_json_name open_types[] = {[1] = JSON_NAME("open_process"), JSON_NAME("open_thread")};
+static const struct cbt_json_name remote_thread[] = {JSON_NAME("remote_thread")};
+
+/* What of the target is not there counts as 0: there is no deprecated number for it. */
+uint8_t *cbt_json_crossprocopen(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbCrossProcessMsg *c = w->msg->crossproc;
+    const CbCrossProcessOpenMsg *m = c->open;
+    const struct cbt_json_id target = cbt_json_id_of(w, true, m->targetpid, m->targetproccreatetime, 0);
+#define CBT_JSON_crossproc
+#define CBT_JSON_crossprocopen
+#include "format/json_keys.def"
+    return p;
+}
+
+uint8_t *cbt_json_remotethread(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbCrossProcessMsg *c = w->msg->crossproc;
+    const CbCreateRemoteThreadMsg *m = c->remotethread;
+    const struct cbt_json_id target = cbt_json_id_of(w, true, m->remoteprocpid, m->remoteproccreatetime, 0);
+#define CBT_JSON_crossproc
+#define CBT_JSON_remotethread
+#include "format/json_keys.def"
+    return p;
+}
