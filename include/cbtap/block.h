@@ -38,6 +38,9 @@ void cbt_budget_init(struct cbt_budget *budget, size_t limit_bytes, bool has_pub
  * its share is admitted alone). @thread any */
 bool cbt_budget_take(struct cbt_budget *budget, enum cbt_account account, size_t bytes);
 
+/* True when the account holds something and its share is used up. @thread any */
+bool cbt_budget_spent(const struct cbt_budget *budget, enum cbt_account account);
+
 /* Takes without asking, for the one worker that overdraws and for what cannot wait. @thread any */
 void cbt_budget_force(struct cbt_budget *budget, enum cbt_account account, size_t bytes);
 void cbt_budget_give(struct cbt_budget *budget, enum cbt_account account, size_t bytes);

@@ -55,6 +55,12 @@ bool cbt_budget_take(struct cbt_budget *budget, enum cbt_account account, size_t
     return false;
 }
 
+bool cbt_budget_spent(const struct cbt_budget *budget, enum cbt_account account)
+{
+    size_t held = atomic_load_explicit(&budget->used_bytes[account], memory_order_relaxed);
+    return held != 0 && held >= allowance(budget, account);
+}
+
 void cbt_budget_force(struct cbt_budget *budget, enum cbt_account account, size_t bytes)
 {
     atomic_fetch_add_explicit(&budget->used_bytes[account], bytes, memory_order_relaxed);

@@ -94,48 +94,66 @@ void cbt_batch_flush(struct cbt_batch *batch)
     batch->blocked_ns += waited > 0 ? waited : 0;
 }
 
-/* Parks until memory was given back, at most WAIT_MS. False: the worker is to end. */
-static bool wait_for_budget(struct cbt_batch *batch, size_t bytes)
-{
-    struct cbt_budget *budget = batch->context->budget;
-    atomic_fetch_add(&budget->waiting, 1);
-    cbt_alarm_prepare(batch->alarm);
-    if (atomic_load(batch->quit) || cbt_block_open(&batch->blocks, bytes, false))
-        cbt_alarm_cancel(batch->alarm);
-    else
-        cbt_alarm_wait(batch->alarm, -1, WAIT_MS);
-    atomic_fetch_sub(&budget->waiting, 1);
-    return !atomic_load(batch->quit);
-}
-
 static bool has_room(const struct cbt_batch *batch, size_t bytes)
 {
     const struct cbt_block *block = batch->blocks.open;
     return block != NULL && block->capacity - block->used >= bytes;
 }
 
-/* Waits until the open block has room for `bytes`, overdrawing where the frame has begun and nothing else
- * helps. */
-static bool wait_for_room(struct cbt_batch *batch, size_t bytes)
+/* A frame may begin: the records of all that went before are within the budget. */
+static bool may_begin(struct cbt_batch *batch, size_t bytes)
+{
+    (void)bytes;
+    struct cbt_block *open = batch->blocks.open;
+    if (open != NULL && atomic_load_explicit(&open->refs, memory_order_acquire) == 1)
+        cbt_block_close(&batch->blocks); /* it holds nothing, so it must not stand in the way */
+    return !cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER);
+}
+
+static bool may_go_on(struct cbt_batch *batch, size_t bytes)
+{
+    return has_room(batch, bytes) || cbt_block_open(&batch->blocks, bytes, false);
+}
+
+/* Parks until memory was given back, at most WAIT_MS. */
+static void park(struct cbt_batch *batch, bool (*enough)(struct cbt_batch *, size_t), size_t bytes)
 {
     struct cbt_budget *budget = batch->context->budget;
+    atomic_fetch_add(&budget->waiting, 1);
+    cbt_alarm_prepare(batch->alarm);
+    if (atomic_load(batch->quit) || enough(batch, bytes))
+        cbt_alarm_cancel(batch->alarm);
+    else
+        cbt_alarm_wait(batch->alarm, -1, WAIT_MS);
+    atomic_fetch_sub(&budget->waiting, 1);
+}
+
+/* Begins to overdraw, if no other worker does. */
+static bool overdraw(struct cbt_batch *batch)
+{
+    unsigned nobody = 0;
+    if (!batch->overdrawing)
+        batch->overdrawing = atomic_compare_exchange_strong(&batch->context->budget->overdrawing, &nobody, 1);
+    return batch->overdrawing;
+}
+
+/* Hands over what is complete and waits until there is enough. False: the worker is to end. */
+static bool wait_until(struct cbt_batch *batch, bool (*enough)(struct cbt_batch *, size_t), size_t bytes)
+{
+    _Atomic int64_t *waiting_for_peer = &batch->context->stats->waiting_for_peer;
     cbt_batch_flush(batch);
     int64_t start = cbt_now_ns();
-    while (!has_room(batch, bytes)) {
-        atomic_store_explicit(&batch->context->stats->waiting_for_peer, 1, memory_order_relaxed);
-        if (!wait_for_budget(batch, bytes))
+    atomic_store_explicit(waiting_for_peer, 1, memory_order_relaxed);
+    while (!enough(batch, bytes)) {
+        park(batch, enough, bytes);
+        if (atomic_load(batch->quit))
             return false;
-        if (has_room(batch, bytes) || batch->frame == NULL ||
-            cbt_now_ns() - start < OVERDRAW_AFTER_MS * INT64_C(1000000))
-            continue;
-        unsigned nobody = 0;
-        if (batch->overdrawing || atomic_compare_exchange_strong(&budget->overdrawing, &nobody, 1)) {
-            batch->overdrawing = true;
-            if (!cbt_block_open(&batch->blocks, bytes, true))
-                continue; /* no memory at all: wait for some */
-        }
+        bool patient = cbt_now_ns() - start < OVERDRAW_AFTER_MS * INT64_C(1000000);
+        if (batch->frame != NULL && !patient && overdraw(batch) &&
+            cbt_block_open(&batch->blocks, bytes, true))
+            break;
     }
-    atomic_store_explicit(&batch->context->stats->waiting_for_peer, 0, memory_order_relaxed);
+    atomic_store_explicit(waiting_for_peer, 0, memory_order_relaxed);
     batch->blocked_ns += cbt_now_ns() - start;
     return true;
 }
@@ -146,8 +164,7 @@ static bool make_room(struct cbt_batch *batch, size_t bytes)
     if (has_room(batch, bytes))
         return true;
     struct cbt_block *before = batch->blocks.open;
-    /* The chain must not break while we wait: hold what the frame holds. */
-    if (!cbt_block_open(&batch->blocks, bytes, false) && !wait_for_room(batch, bytes))
+    if (!cbt_block_open(&batch->blocks, bytes, batch->overdrawing) && !wait_until(batch, may_go_on, bytes))
         return false;
     struct cbt_frame *frame = batch->frame;
     if (frame != NULL && frame->first_block != NULL && batch->blocks.open != before) {
@@ -161,7 +178,7 @@ bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame)
 {
     if (batch->frame_count == CBT_BATCH_FRAMES_MAX)
         cbt_batch_flush(batch);
-    if (!make_room(batch, RECORD_MARGIN_BYTES))
+    if (cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER) && !wait_until(batch, may_begin, 0))
         return false;
     batch->frame = frame;
     batch->key = NULL;
