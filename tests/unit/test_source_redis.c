@@ -1,0 +1,956 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The Redis source against a Redis of our own on a loopback port, which says exactly what a test wants it to.
+ * The receiver is the test's, too: it shows what it was given.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cbtap/clock.h"
+#include "cbtap/source.h"
+
+extern const struct cbt_source cbt_source_redis;
+
+/* ---- the receiver ---- */
+
+#define FRAMES_MAX 4096
+
+struct pushed {
+    char *body, *channel;
+    size_t body_len, channel_len;
+    bool spilled;
+};
+
+struct cbt_receiver {
+    struct cbt_stats stats;
+    bool no_room;
+    size_t frame_max_bytes;
+    const char *dead_letter_dir;
+    struct pushed pushed[FRAMES_MAX];
+    size_t pushed_count, taken, untaken;
+    size_t dropped[CBT_DROPPED_COUNT], dropped_bytes;
+};
+
+struct cbt_frame *cbt_receiver_take(struct cbt_receiver *r, size_t bytes)
+{
+    if (r->no_room)
+        return NULL;
+    struct cbt_frame *frame = calloc(1, sizeof *frame);
+    assert_non_null(frame);
+    uint8_t *data = malloc(bytes + 1);
+    assert_non_null(data);
+    frame->body = (struct cbt_text){data, bytes};
+    r->taken++;
+    return frame;
+}
+
+void cbt_receiver_untake(struct cbt_receiver *r, struct cbt_frame *frame)
+{
+    r->untaken++;
+    free((void *)frame->body.data);
+    free(frame);
+}
+
+static char *copy_of(struct cbt_text text)
+{
+    char *copy = calloc(1, text.len + 1);
+    assert_non_null(copy);
+    memcpy(copy, text.data, text.len);
+    return copy;
+}
+
+void cbt_receiver_push(struct cbt_receiver *r, struct cbt_frame *frame)
+{
+    assert_true(r->pushed_count < FRAMES_MAX);
+    assert_int_equal(frame->framing, CBT_FRAMING_DETECT);
+    assert_int_equal(frame->content_type.len, 0);
+    r->pushed[r->pushed_count++] = (struct pushed){.body = copy_of(frame->body),
+                                                   .channel = copy_of(frame->routing_key),
+                                                   .body_len = frame->body.len,
+                                                   .channel_len = frame->routing_key.len,
+                                                   .spilled = frame->spilled};
+    free((void *)frame->body.data);
+    free(frame);
+}
+
+void cbt_receiver_drop(struct cbt_receiver *r, enum cbt_dropped_reason reason, size_t body_bytes)
+{
+    r->dropped[reason]++;
+    r->dropped_bytes += body_bytes;
+}
+
+struct cbt_stats *cbt_receiver_stats(struct cbt_receiver *r)
+{
+    return &r->stats;
+}
+
+const char *cbt_receiver_name(const struct cbt_receiver *r)
+{
+    (void)r;
+    return "pubsub";
+}
+
+size_t cbt_receiver_frame_max_bytes(const struct cbt_receiver *r)
+{
+    return r->frame_max_bytes;
+}
+
+const char *cbt_receiver_dead_letter_dir(const struct cbt_receiver *r)
+{
+    return r->dead_letter_dir;
+}
+
+/* ---- Redis ---- */
+
+#define COMMANDS_MAX 16
+
+struct redis {
+    int listener, fd;
+    uint16_t port;
+    pthread_t thread;
+    bool running;
+    /* What it answers to a command in place of +OK; NULL: as Redis does. */
+    const char *command, *answer;
+    /* Written right behind the confirmations. */
+    const char *greeting;
+    char commands[COMMANDS_MAX][256];
+    size_t command_count;
+};
+
+static void write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+        assert_true(n > 0);
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+/* One command, its words with blanks between, from what clients send: arrays of bulk strings. False at the
+ * end. */
+static bool read_command(FILE *in, char *ret_text, size_t text_bytes, int *ret_argc)
+{
+    char line[64], word[256];
+    ret_text[0] = '\0';
+    if (!fgets(line, sizeof line, in) || line[0] != '*')
+        return false;
+    *ret_argc = (int)strtol(line + 1, NULL, 10);
+    for (int i = 0; i < *ret_argc; i++) {
+        if (!fgets(line, sizeof line, in))
+            return false;
+        size_t len = strtoul(line + 1, NULL, 10);
+        if (len >= sizeof word || fread(word, 1, len, in) != len || !fgets(line, sizeof line, in))
+            return false;
+        word[len] = '\0';
+        size_t used = strlen(ret_text);
+        snprintf(ret_text + used, text_bytes - used, "%s%s", i ? " " : "", word);
+    }
+    return true;
+}
+
+static void answer_command(struct redis *redis, const char *text, int argc)
+{
+    char reply[128];
+    if (redis->command && strncmp(text, redis->command, strlen(redis->command)) == 0) {
+        write_all(redis->fd, redis->answer, strlen(redis->answer));
+    } else if (strncmp(text, "PSUBSCRIBE", 10) == 0) {
+        for (int i = 1; i < argc; i++) {
+            int len = snprintf(reply, sizeof reply, "*3\r\n$10\r\npsubscribe\r\n$1\r\np\r\n:%d\r\n", i);
+            write_all(redis->fd, reply, (size_t)len);
+        }
+        if (redis->greeting)
+            write_all(redis->fd, redis->greeting, strlen(redis->greeting));
+    } else {
+        write_all(redis->fd, "+OK\r\n", 5);
+    }
+}
+
+/* Serves one connection until its subscription, or its end. What comes after that is the test's to read. */
+static void *redis_main(void *arg)
+{
+    struct redis *redis = arg;
+    redis->fd = accept(redis->listener, NULL, NULL);
+    FILE *in = fdopen(dup(redis->fd), "r");
+    int argc = 0;
+    setvbuf(in, NULL, _IONBF, 0);
+    while (redis->command_count < COMMANDS_MAX) {
+        char *text = redis->commands[redis->command_count];
+        if (!read_command(in, text, sizeof redis->commands[0], &argc))
+            break;
+        redis->command_count++;
+        answer_command(redis, text, argc);
+        if (strncmp(text, "PSUBSCRIBE", 10) == 0)
+            break;
+    }
+    fclose(in);
+    return NULL;
+}
+
+static void redis_accept(struct redis *redis)
+{
+    redis->command_count = 0;
+    redis->fd = -1;
+    assert_int_equal(pthread_create(&redis->thread, NULL, redis_main, redis), 0);
+    redis->running = true;
+}
+
+/* Until the handshake is over; its results are visible then. */
+static void redis_join(struct redis *redis)
+{
+    if (redis->running)
+        pthread_join(redis->thread, NULL);
+    redis->running = false;
+}
+
+static void redis_hang_up(struct redis *redis)
+{
+    redis_join(redis);
+    if (redis->fd >= 0)
+        close(redis->fd);
+    redis->fd = -1;
+}
+
+struct fixture {
+    struct redis redis;
+    struct cbt_receiver receiver;
+    struct cbt_source_config config;
+    void *source;
+    char dir[64];
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    assert_non_null(f);
+    f->redis.fd = -1;
+    f->redis.listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(f->redis.listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(f->redis.listener, 4), 0);
+    assert_int_equal(getsockname(f->redis.listener, (struct sockaddr *)&address, &len), 0);
+    f->redis.port = ntohs(address.sin_port);
+    f->receiver.frame_max_bytes = 100000;
+    snprintf(f->dir, sizeof f->dir, "/tmp/cbtap-redis-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    f->config = (struct cbt_source_config){.name = "pubsub",
+                                           .type = "redis",
+                                           .redis = {.type = "redis",
+                                                     .host = "127.0.0.1",
+                                                     .port = f->redis.port,
+                                                     .db = 1,
+                                                     .username = "",
+                                                     .password = "",
+                                                     .channels = "ingress.event.*, other",
+                                                     .frames_max = 64,
+                                                     .receivers = 1,
+                                                     .ping_interval_ms = 10000,
+                                                     .connect_timeout_ms = 2000}};
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    cbt_source_redis.close(f->source);
+    redis_hang_up(&f->redis);
+    close(f->redis.listener);
+    for (size_t i = 0; i < f->receiver.pushed_count; i++) {
+        free(f->receiver.pushed[i].body);
+        free(f->receiver.pushed[i].channel);
+    }
+    DIR *dir = opendir(f->dir);
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(f->dir);
+    free(f);
+    return 0;
+}
+
+static void open_source(struct fixture *f)
+{
+    struct cbt_err err = {0};
+    if (!f->source)
+        assert_int_equal(cbt_source_redis.open(&f->source, &f->config, &f->receiver, &err), 0);
+}
+
+static void connect_source(struct fixture *f)
+{
+    struct cbt_err err = {0};
+    open_source(f);
+    redis_accept(&f->redis);
+    if (cbt_source_redis.connect(f->source, &err) != 0)
+        fail_msg("%s", err.text);
+    redis_join(&f->redis);
+}
+
+/* Connects where that must fail; the error's text is in *ret_err. */
+static void connect_fails(struct fixture *f, enum cbt_rc rc, struct cbt_err *ret_err)
+{
+    open_source(f);
+    redis_accept(&f->redis);
+    assert_int_equal(cbt_source_redis.connect(f->source, ret_err), rc);
+    assert_int_equal(cbt_source_redis.fd(f->source), -1);
+    redis_hang_up(&f->redis);
+}
+
+static void wait_readable(struct fixture *f)
+{
+    struct pollfd fd = {.fd = cbt_source_redis.fd(f->source), .events = POLLIN};
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+}
+
+static int read_source(struct fixture *f, unsigned frames_max, struct cbt_err *err)
+{
+    return cbt_source_redis.read(f->source, frames_max, err);
+}
+
+/* Reads until `count` messages were pushed or dropped. */
+static void read_messages(struct fixture *f, int count)
+{
+    struct cbt_err err = {0};
+    while (count > 0) {
+        int n = read_source(f, FRAMES_MAX, &err);
+        if (n < 0)
+            fail_msg("%s", err.text);
+        count -= n;
+        if (count > 0 && n == 0)
+            wait_readable(f);
+    }
+    assert_int_equal(count, 0);
+}
+
+static size_t put_bulk(char *out, const char *data, size_t len)
+{
+    size_t used = (size_t)sprintf(out, "$%zu\r\n", len);
+    memcpy(out + used, data, len);
+    memcpy(out + used + len, "\r\n", 2);
+    return used + len + 2;
+}
+
+/* A pmessage as Redis writes it; returns malloc'ed bytes. */
+static char *make_message(const char *channel, const char *body, size_t len, size_t *ret_len)
+{
+    char *out = malloc(len + strlen(channel) + 256);
+    assert_non_null(out);
+    size_t used = (size_t)sprintf(out, "*4\r\n");
+    used += put_bulk(out + used, "pmessage", 8);
+    used += put_bulk(out + used, "ingress.event.*", 15);
+    used += put_bulk(out + used, channel, strlen(channel));
+    used += put_bulk(out + used, body, len);
+    *ret_len = used;
+    return out;
+}
+
+static void publish(struct fixture *f, const char *channel, const char *body, size_t len)
+{
+    size_t bytes = 0;
+    char *message = make_message(channel, body, len, &bytes);
+    write_all(f->redis.fd, message, bytes);
+    free(message);
+}
+
+struct writer {
+    int fd;
+    const char *data;
+    size_t len;
+};
+
+static void *writer_main(void *arg)
+{
+    struct writer *writer = arg;
+    write_all(writer->fd, writer->data, writer->len);
+    return NULL;
+}
+
+/* Bytes that no two neighbours of a copying fault would leave equal. */
+static char *pattern_bytes(size_t len)
+{
+    char *data = malloc(len + 1);
+    assert_non_null(data);
+    for (size_t i = 0; i < len; i++)
+        data[i] = (char)((i * 2654435761u) >> 13);
+    data[len] = '\0';
+    return data;
+}
+
+/* A body of any size that arrives however TCP cuts it. */
+static void publish_large(struct fixture *f, const char *channel, const char *body, size_t len)
+{
+    size_t bytes = 0;
+    char *message = make_message(channel, body, len, &bytes);
+    struct writer writer = {f->redis.fd, message, bytes};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, writer_main, &writer), 0);
+    read_messages(f, 1);
+    pthread_join(thread, NULL);
+    free(message);
+}
+
+static uint64_t counter(const struct fixture *f, enum cbt_counter id)
+{
+    return f->receiver.stats.counters[id];
+}
+
+/* ---- tests ---- */
+
+static void logs_in_selects_and_subscribes(void **state)
+{
+    struct fixture *f = *state;
+    f->config.redis.username = "tap";
+    f->config.redis.password = "secret";
+    connect_source(f);
+    assert_int_equal(f->redis.command_count, 4);
+    assert_string_equal(f->redis.commands[0], "AUTH tap secret");
+    assert_string_equal(f->redis.commands[1], "SELECT 1");
+    assert_string_equal(f->redis.commands[2], "CLIENT SETNAME cbtap-pubsub");
+    assert_string_equal(f->redis.commands[3], "PSUBSCRIBE ingress.event.* other");
+    assert_int_equal(counter(f, CBT_COUNT_gap_milliseconds), 0);
+    assert_int_equal(f->receiver.stats.gauge_queue_messages, -1);
+}
+
+static void password_alone_is_for_the_default_user(void **state)
+{
+    struct fixture *f = *state;
+    f->config.redis.password = "secret";
+    connect_source(f);
+    assert_string_equal(f->redis.commands[0], "AUTH secret");
+}
+
+static void message_becomes_a_frame_with_its_channel(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    publish(f, "ingress.event.procstart", "a\0b\r\n", 5);
+    publish(f, "ingress.event.netconn", "", 0);
+    read_messages(f, 2);
+    assert_int_equal(f->receiver.pushed_count, 2);
+    assert_int_equal(f->receiver.pushed[0].body_len, 5);
+    assert_memory_equal(f->receiver.pushed[0].body, "a\0b\r\n", 5);
+    assert_string_equal(f->receiver.pushed[0].channel, "ingress.event.procstart");
+    assert_int_equal(f->receiver.pushed[1].body_len, 0);
+    assert_string_equal(f->receiver.pushed[1].channel, "ingress.event.netconn");
+    assert_int_equal(f->receiver.taken, 2);
+}
+
+static void message_right_behind_the_confirmation_is_not_lost(void **state)
+{
+    struct fixture *f = *state;
+    f->redis.greeting = "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$1\r\nc\r\n$5\r\nhello\r\n";
+    connect_source(f);
+    while (f->receiver.pushed_count == 0)
+        read_messages(f, 1);
+    assert_string_equal(f->receiver.pushed[0].body, "hello");
+}
+
+static void every_cut_of_the_stream_gives_the_same_messages(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    size_t len = 0;
+    struct cbt_err err = {0};
+    char *message = make_message("ingress.event.regmod", "0123456789", 10, &len);
+    for (size_t cut = 1; cut < len; cut++) {
+        size_t before = f->receiver.pushed_count;
+        write_all(f->redis.fd, message, cut);
+        wait_readable(f);
+        assert_int_equal(read_source(f, 16, &err), 0);
+        write_all(f->redis.fd, message + cut, len - cut);
+        read_messages(f, 1);
+        assert_int_equal(f->receiver.pushed_count, before + 1);
+        assert_string_equal(f->receiver.pushed[before].body, "0123456789");
+        assert_string_equal(f->receiver.pushed[before].channel, "ingress.event.regmod");
+    }
+    free(message);
+}
+
+static void sizes_around_every_limit_arrive_whole(void **state)
+{
+    struct fixture *f = *state;
+    static const size_t sizes[] = {4095,  4096,  4097,  8190,  8192,  8193,
+                                   12300, 65535, 65536, 65537, 99999, 100000};
+    connect_source(f);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *body = pattern_bytes(sizes[i]);
+        publish_large(f, "ingress.event.filemod", body, sizes[i]);
+        assert_int_equal(f->receiver.pushed_count, i + 1);
+        assert_int_equal(f->receiver.pushed[i].body_len, sizes[i]);
+        assert_memory_equal(f->receiver.pushed[i].body, body, sizes[i]);
+        assert_string_equal(f->receiver.pushed[i].channel, "ingress.event.filemod");
+        free(body);
+    }
+}
+
+static void long_messages_cut_at_random_keep_their_bytes(void **state)
+{
+    struct fixture *f = *state;
+    unsigned seed = 12345;
+    connect_source(f);
+    char *stream = malloc(4u * 1024 * 1024);
+    assert_non_null(stream);
+    size_t len = 0, sizes[60];
+    char *body = pattern_bytes(20000);
+    for (size_t i = 0; i < 60; i++) {
+        size_t bytes = 0;
+        sizes[i] = (size_t)rand_r(&seed) % 20000;
+        char *message = make_message("ingress.event.childproc", body, sizes[i], &bytes);
+        memcpy(stream + len, message, bytes);
+        len += bytes;
+        free(message);
+    }
+    struct cbt_err err = {0};
+    int count = 0;
+    for (size_t at = 0; at < len;) {
+        size_t step = 1 + (size_t)rand_r(&seed) % 9000;
+        step = step < len - at ? step : len - at;
+        write_all(f->redis.fd, stream + at, step);
+        at += step;
+        wait_readable(f);
+        int n = read_source(f, 3, &err);
+        assert_true(n >= 0);
+        count += n;
+    }
+    read_messages(f, 60 - count);
+    assert_int_equal(f->receiver.pushed_count, 60);
+    for (size_t i = 0; i < 60; i++) {
+        assert_int_equal(f->receiver.pushed[i].body_len, sizes[i]);
+        assert_memory_equal(f->receiver.pushed[i].body, body, sizes[i]);
+    }
+    free(body);
+    free(stream);
+}
+
+static void read_takes_no_more_frames_than_it_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    for (int i = 0; i < 7; i++)
+        publish(f, "c", "x", 1);
+    publish(f, "c", "end", 3);
+    /* All of it is there when the first read begins. */
+    char everything[1024];
+    size_t bytes = 0;
+    free(make_message("c", "x", 1, &bytes));
+    while (recv(cbt_source_redis.fd(f->source), everything, sizeof everything, MSG_PEEK) <
+           (ssize_t)(8 * bytes + 2))
+        ;
+    assert_int_equal(read_source(f, 3, &err), 3);
+    assert_int_equal(read_source(f, 3, &err), 3);
+    assert_int_equal(read_source(f, 3, &err), 2);
+    assert_int_equal(read_source(f, 3, &err), 0);
+    assert_string_equal(f->receiver.pushed[7].body, "end");
+}
+
+static void without_room_whole_messages_are_dropped_and_counted(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    char *body = pattern_bytes(50000);
+    f->receiver.no_room = true;
+    publish(f, "c", "short", 5);
+    read_messages(f, 1);
+    publish_large(f, "c", body, 50000);
+    assert_int_equal(f->receiver.dropped[CBT_DROPPED_budget], 2);
+    assert_int_equal(f->receiver.dropped_bytes, 50005);
+    f->receiver.no_room = false;
+    publish(f, "c", "next", 4);
+    read_messages(f, 1);
+    assert_int_equal(f->receiver.pushed_count, 1);
+    assert_string_equal(f->receiver.pushed[0].body, "next");
+    free(body);
+}
+
+static void too_large_without_a_directory_is_dropped_and_counted(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    char *body = pattern_bytes(3000000);
+    publish_large(f, "c", body, 3000000);
+    publish(f, "c", "next", 4);
+    read_messages(f, 1);
+    assert_int_equal(f->receiver.dropped[CBT_DROPPED_frame_too_large], 1);
+    assert_int_equal(f->receiver.dropped_bytes, 3000000);
+    assert_int_equal(f->receiver.taken, 1);
+    assert_string_equal(f->receiver.pushed[0].body, "next");
+    free(body);
+}
+
+static void too_large_goes_to_the_dead_letter_directory(void **state)
+{
+    struct fixture *f = *state;
+    f->receiver.dead_letter_dir = f->dir;
+    connect_source(f);
+    char *body = pattern_bytes(300000);
+    publish_large(f, "ingress.event.module", body, 300000);
+    assert_int_equal(f->receiver.pushed_count, 1);
+    assert_true(f->receiver.pushed[0].spilled);
+    assert_int_equal(f->receiver.pushed[0].body_len, 0);
+    assert_string_equal(f->receiver.pushed[0].channel, "ingress.event.module");
+
+    DIR *dir = opendir(f->dir);
+    assert_non_null(dir);
+    char path[512];
+    size_t bins = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (!dot || strcmp(dot, ".bin") != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", f->dir, entry->d_name);
+        bins++;
+    }
+    closedir(dir);
+    assert_int_equal(bins, 1);
+    char *stored = malloc(300001);
+    assert_non_null(stored);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fread(stored, 1, 300001, file), 300000);
+    assert_memory_equal(stored, body, 300000);
+    fclose(file);
+    free(stored);
+    free(body);
+}
+
+static void too_large_and_the_directory_fails_is_dropped(void **state)
+{
+    struct fixture *f = *state;
+    f->receiver.dead_letter_dir = "/proc/no-such-directory";
+    connect_source(f);
+    char *body = pattern_bytes(300000);
+    publish_large(f, "c", body, 300000);
+    assert_int_equal(f->receiver.dropped[CBT_DROPPED_frame_too_large], 1);
+    assert_int_equal(f->receiver.untaken, 1);
+    assert_int_equal(f->receiver.pushed_count, 0);
+    free(body);
+}
+
+static void channel_beyond_measure_costs_its_name_not_the_message(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    for (size_t len = 1000; len < 100000; len = len * 3) {
+        char *channel = malloc(len + 1);
+        assert_non_null(channel);
+        memset(channel, 'c', len);
+        channel[len] = '\0';
+        publish_large(f, channel, "body", 4);
+        struct pushed *last = &f->receiver.pushed[f->receiver.pushed_count - 1];
+        assert_string_equal(last->body, "body");
+        assert_int_equal(last->channel_len, len <= 1024 ? len : 0);
+        free(channel);
+    }
+}
+
+static void half_a_message_was_never_received(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    size_t len = 0;
+    char *body = pattern_bytes(50000);
+    char *message = make_message("c", body, 50000, &len);
+    write_all(f->redis.fd, message, 20000);
+    redis_hang_up(&f->redis);
+    int n = 0;
+    do {
+        wait_readable(f);
+        n = read_source(f, 16, &err);
+    } while (n == 0);
+    assert_int_equal(n, CBT_EIO);
+    assert_non_null(strstr(err.text, "closed the connection"));
+    cbt_source_redis.disconnect(f->source);
+    assert_int_equal(f->receiver.taken, 1);
+    assert_int_equal(f->receiver.untaken, 1);
+    assert_int_equal(f->receiver.pushed_count, 0);
+    assert_int_equal(f->receiver.dropped[CBT_DROPPED_budget], 0);
+    /* And nothing of it is left for the next connection. */
+    connect_source(f);
+    publish(f, "c", "fresh", 5);
+    read_messages(f, 1);
+    assert_string_equal(f->receiver.pushed[0].body, "fresh");
+    free(message);
+    free(body);
+}
+
+static void disconnection_counts_as_a_gap_with_its_length(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    int64_t before_ns = cbt_now_ns();
+    redis_hang_up(&f->redis);
+    wait_readable(f);
+    assert_int_equal(read_source(f, 16, &err), CBT_EIO);
+    cbt_source_redis.disconnect(f->source);
+    /* A failed try counts what has passed so far. */
+    while (cbt_now_ns() - before_ns < 30 * 1000000)
+        poll(NULL, 0, 1);
+    f->redis.command = "SELECT";
+    f->redis.answer = "-LOADING Redis is loading the dataset in memory\r\n";
+    connect_fails(f, CBT_EIO, &err);
+    uint64_t first = counter(f, CBT_COUNT_gap_milliseconds);
+    assert_in_range(first, 20, (uint64_t)(cbt_now_ns() - before_ns) / 1000000);
+    f->redis.command = NULL;
+    while (cbt_now_ns() - before_ns < 60 * 1000000)
+        poll(NULL, 0, 1);
+    connect_source(f);
+    uint64_t whole = counter(f, CBT_COUNT_gap_milliseconds);
+    assert_in_range(whole, 50, (uint64_t)(cbt_now_ns() - before_ns) / 1000000);
+    /* The gap is over. */
+    cbt_source_redis.disconnect(f->source);
+    redis_hang_up(&f->redis);
+    connect_source(f);
+    assert_int_equal(counter(f, CBT_COUNT_gap_milliseconds), whole);
+}
+
+static void ping_after_silence_and_pong_keeps_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    char ping[64];
+    connect_source(f);
+    int64_t now = cbt_now_ns();
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 9000000000, &err), 0);
+    assert_int_equal(recv(f->redis.fd, ping, sizeof ping, MSG_DONTWAIT), -1);
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 11000000000, &err), 0);
+    assert_int_equal(recv(f->redis.fd, ping, sizeof ping, 0), 14);
+    assert_memory_equal(ping, "*1\r\n$4\r\nPING\r\n", 14);
+    /* One PING at a time. */
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 12000000000, &err), 0);
+    assert_int_equal(recv(f->redis.fd, ping, sizeof ping, MSG_DONTWAIT), -1);
+    write_all(f->redis.fd, "*2\r\n$4\r\npong\r\n$0\r\n\r\n", 20);
+    wait_readable(f);
+    assert_int_equal(read_source(f, 16, &err), 0);
+    assert_int_equal(cbt_source_redis.tick(f->source, cbt_now_ns() + 9000000000, &err), 0);
+}
+
+static void ping_without_an_answer_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    int64_t now = cbt_now_ns();
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 11000000000, &err), 0);
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 20000000000, &err), 0);
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 21100000000, &err), CBT_EIO);
+    assert_non_null(strstr(err.text, "does not answer PING"));
+}
+
+static void unread_bytes_are_a_sign_of_life(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    int64_t now = cbt_now_ns();
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 11000000000, &err), 0);
+    publish(f, "c", "x", 1);
+    wait_readable(f);
+    assert_int_equal(cbt_source_redis.tick(f->source, now + 30000000000, &err), 0);
+}
+
+static void refusals_come_with_a_hint(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    static const struct {
+        const char *command, *answer;
+        enum cbt_rc rc;
+        const char *hint;
+    } rows[] = {
+        {"SELECT", "-NOAUTH Authentication required.\r\n", CBT_EREFUSED, "set password"},
+        {"AUTH", "-WRONGPASS invalid username-password pair or user is disabled.\r\n", CBT_EREFUSED,
+         "check username and password"},
+        {"AUTH", "-ERR invalid password\r\n", CBT_EREFUSED, "check password"},
+        {"AUTH", "-ERR Client sent AUTH, but no password is set\r\n", CBT_EREFUSED, "leave password empty"},
+        {"PSUBSCRIBE", "-NOPERM this user has no permissions to access one of the channels\r\n", CBT_EREFUSED,
+         "ACL SETUSER"},
+        {"SELECT", "-ERR DB index is out of range\r\n", CBT_EREFUSED, "set db"},
+        {"AUTH", "-DENIED Redis is running in protected mode\r\n", CBT_EREFUSED, "protected mode"},
+        {"AUTH", "-ERR max number of clients reached\r\n", CBT_EREFUSED, "maxclients"},
+        {"SELECT", "-LOADING Redis is loading the dataset in memory\r\n", CBT_EIO, "starting"},
+        {"SELECT", "-ERR something else\r\n", CBT_EREFUSED, "something else"},
+    };
+    f->config.redis.password = "wrong";
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        f->redis.command = rows[i].command;
+        f->redis.answer = rows[i].answer;
+        connect_fails(f, rows[i].rc, &err);
+        if (!strstr(err.text, rows[i].hint))
+            fail_msg("no \"%s\" in: %s", rows[i].hint, err.text);
+        assert_null(strstr(err.text, "wrong"));
+    }
+}
+
+static void name_that_redis_does_not_take_does_not_matter(void **state)
+{
+    struct fixture *f = *state;
+    f->redis.command = "CLIENT";
+    f->redis.answer = "-NOPERM this user has no permissions to run the 'client|setname' command\r\n";
+    connect_source(f);
+}
+
+static void no_answer_in_time_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    static const char *const commands[] = {"SELECT", "PSUBSCRIBE"};
+    f->config.redis.connect_timeout_ms = 100;
+    f->redis.answer = "";
+    for (size_t i = 0; i < 2; i++) {
+        f->redis.command = commands[i];
+        int64_t before_ns = cbt_now_ns();
+        connect_fails(f, CBT_EIO, &err);
+        assert_in_range((cbt_now_ns() - before_ns) / 1000000, 90, 5000);
+        assert_non_null(strstr(err.text, "no answer"));
+    }
+}
+
+static void nobody_listens_is_an_error_that_says_where(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    char where[64];
+    close(f->redis.listener);
+    f->redis.listener = -1;
+    snprintf(where, sizeof where, "127.0.0.1:%u: Connection refused", f->redis.port);
+    open_source(f);
+    assert_int_equal(cbt_source_redis.connect(f->source, &err), CBT_EIO);
+    assert_non_null(strstr(err.text, where));
+}
+
+static void garbage_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    static const char *const garbage[] = {
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "$-5\r\n",
+        "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$1\r\nc\r\n$99999999999999999999999\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n",
+        "*99999999999\r\n",
+    };
+    for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
+        connect_source(f);
+        write_all(f->redis.fd, garbage[i], strlen(garbage[i]));
+        wait_readable(f);
+        if (read_source(f, 16, &err) != CBT_EIO)
+            fail_msg("row %zu was taken", i);
+        assert_non_null(strstr(err.text, "cannot be read"));
+        cbt_source_redis.disconnect(f->source);
+        redis_hang_up(&f->redis);
+    }
+    assert_int_equal(f->receiver.pushed_count, 0);
+}
+
+static void line_without_an_end_does_not_fill_the_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    char *line = pattern_bytes(60000);
+    memset(line, 'x', 60000);
+    line[0] = '+';
+    write_all(f->redis.fd, line, 60000);
+    int n = 0;
+    while (n == 0) {
+        wait_readable(f);
+        n = read_source(f, 16, &err);
+    }
+    assert_int_equal(n, CBT_EIO);
+    assert_non_null(strstr(err.text, "line without an end"));
+    free(line);
+}
+
+static void other_pushes_are_ignored(void **state)
+{
+    struct fixture *f = *state;
+    connect_source(f);
+    static const char noise[] =
+        "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n"
+        "*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+        "+PONG\r\n:5\r\n$-1\r\n*0\r\n*-1\r\n"
+        "-ERR a late error\r\n"
+        "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$1\r\nc\r\n$-1\r\n"
+        "*4\r\n$8\r\npmessage\r\n*2\r\n$1\r\na\r\n*1\r\n$3\r\nabc\r\n$1\r\nc\r\n:7\r\n";
+    write_all(f->redis.fd, noise, sizeof noise - 1);
+    publish(f, "c", "real", 4);
+    read_messages(f, 1);
+    assert_int_equal(f->receiver.pushed_count, 1);
+    assert_int_equal(f->receiver.taken, 1);
+    assert_string_equal(f->receiver.pushed[0].body, "real");
+}
+
+static void settle_counts_and_nothing_is_written(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    char byte;
+    connect_source(f);
+    struct cbt_frame frame = {0};
+    struct cbt_frame *done[] = {&frame, &frame, &frame};
+    assert_int_equal(cbt_source_redis.settle(f->source, done, 3, &err), 0);
+    assert_int_equal(cbt_source_redis.settle_flush(f->source, &err), 0);
+    assert_int_equal(counter(f, CBT_COUNT_settled_frames), 3);
+    assert_int_equal(recv(f->redis.fd, &byte, 1, MSG_DONTWAIT), -1);
+}
+
+static void says_that_it_is_at_most_once(void **state)
+{
+    (void)state;
+    assert_false(cbt_source_redis.redelivers);
+    assert_non_null(strstr(cbt_source_redis.guarantee, "at-most-once"));
+    cbt_source_redis.disconnect(NULL);
+    cbt_source_redis.close(NULL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(logs_in_selects_and_subscribes),
+        TEST(password_alone_is_for_the_default_user),
+        TEST(message_becomes_a_frame_with_its_channel),
+        TEST(message_right_behind_the_confirmation_is_not_lost),
+        TEST(every_cut_of_the_stream_gives_the_same_messages),
+        TEST(sizes_around_every_limit_arrive_whole),
+        TEST(long_messages_cut_at_random_keep_their_bytes),
+        TEST(read_takes_no_more_frames_than_it_is_told),
+        TEST(without_room_whole_messages_are_dropped_and_counted),
+        TEST(too_large_without_a_directory_is_dropped_and_counted),
+        TEST(too_large_goes_to_the_dead_letter_directory),
+        TEST(too_large_and_the_directory_fails_is_dropped),
+        TEST(channel_beyond_measure_costs_its_name_not_the_message),
+        TEST(half_a_message_was_never_received),
+        TEST(disconnection_counts_as_a_gap_with_its_length),
+        TEST(ping_after_silence_and_pong_keeps_the_connection),
+        TEST(ping_without_an_answer_ends_the_connection),
+        TEST(unread_bytes_are_a_sign_of_life),
+        TEST(refusals_come_with_a_hint),
+        TEST(name_that_redis_does_not_take_does_not_matter),
+        TEST(no_answer_in_time_is_an_error),
+        TEST(nobody_listens_is_an_error_that_says_where),
+        TEST(garbage_ends_the_connection),
+        TEST(line_without_an_end_does_not_fill_the_memory),
+        TEST(other_pushes_are_ignored),
+        TEST(settle_counts_and_nothing_is_written),
+        cmocka_unit_test(says_that_it_is_at_most_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
