@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Installs from Debian's packages whatever cbtap needs to run, to be built and to be tested; does nothing where all is there.
 #
-# usage: tools/bootstrap.sh [--run-time | --build]        (default: everything, the tests' servers included)
+# usage: tools/bootstrap.sh [--run-time | --build | --packages]
+#
+# --run-time: what cbtap needs to run; --build: and to be built; --packages: and to be tested, but for Apache Kafka, which
+# is no Debian package; by default all of it.
 #
 # Run as root or as a user who may use sudo. No service of the packages is left running, nor enabled for the next boot:
 # the tests start their own RabbitMQ, Redis and Kafka, on free ports in temporary folders.
@@ -128,7 +131,8 @@ trap 'allow_service_start; rm -f "$log"' EXIT
 case "${1:-}" in
   --run-time) install_packages "${run_time[@]}" ;;
   --build) install_packages "${run_time[@]}" "${build[@]}" ;;
+  --packages) install_packages "${run_time[@]}" "${build[@]}" "${tests[@]}" ;;
   '') install_packages "${run_time[@]}" "${build[@]}" "${tests[@]}"; fetch_kafka ;;
-  -h | --help) sed -n 's/^# \{0,1\}//; 3,8p' "$0" ;;
-  *) die "unknown option $1: --run-time, --build or nothing" ;;
+  -h | --help) sed -n 's/^# \{0,1\}//; 3,11p' "$0" ;;
+  *) die "unknown option $1: --run-time, --build, --packages or nothing" ;;
 esac
