@@ -32,7 +32,7 @@ struct zb {
 static inline void zb_le(struct pb *out, uint64_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++)
-        pb_byte(out, (unsigned)(value >> (8 * i)) & 0xff);
+        pb_byte(out, i < 8 ? (unsigned)(value >> (8 * i)) & 0xff : 0);
 }
 
 /* From "version needed" to the length of the extra field. */
