@@ -57,22 +57,28 @@ struct cbt_tally_sums cbt_tally_sum(const struct cbt_tally *t)
     return sums;
 }
 
-/* The endpoint with most wrong among those that were not printed yet. */
+static bool is_worse(const struct cbt_sequence *a, const struct cbt_sequence *b)
+{
+    const uint64_t faults_a[] = {cbt_sequence_missing(a), a->split, a->out_of_order, a->duplicates};
+    const uint64_t faults_b[] = {cbt_sequence_missing(b), b->split, b->out_of_order, b->duplicates};
+    for (int i = 0; i < 4; i++)
+        if (faults_a[i] != faults_b[i])
+            return faults_a[i] > faults_b[i];
+    return false;
+}
+
+/* The worst endpoint among those that were not printed yet; NULL where no other has a fault. */
 static const struct cbt_sequence *next_worst(const struct cbt_tally *t, const bool *printed,
                                              uint32_t *ret_index)
 {
-    const struct cbt_sequence *worst = NULL;
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < t->fleet.endpoints; i++) {
-        const struct cbt_sequence *s = &t->endpoints[i];
-        const uint64_t wrong = cbt_sequence_missing(s) + s->out_of_order + s->duplicates + s->split;
-        if (!printed[i] && wrong > most) {
-            most = wrong;
-            worst = s;
+    static const struct cbt_sequence faultless = {0};
+    const struct cbt_sequence *worst = &faultless;
+    for (uint32_t i = 0; i < t->fleet.endpoints; i++)
+        if (!printed[i] && is_worse(&t->endpoints[i], worst)) {
+            worst = &t->endpoints[i];
             *ret_index = i;
         }
-    }
-    return worst;
+    return worst == &faultless ? NULL : worst;
 }
 
 static void print_endpoint(const struct cbt_tally *t, uint32_t index, FILE *out)
