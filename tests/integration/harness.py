@@ -28,11 +28,16 @@ class Metrics:
                 name, labels, value = SAMPLE.fullmatch(line).groups()
                 self.samples.append((name, dict(LABEL.findall(labels or "")), float(value)))
 
+    def __str__(self):
+        """What is not zero, without the histograms' buckets: enough to see where something stuck."""
+        return "\n".join(line for line in self.text.splitlines()
+                         if line and line[0] != "#" and "_bucket{" not in line and not re.search(r" 0(\.0+)?$", line))
+
     def __call__(self, name, **labels):
         """The sum of the family's samples that have these labels. A family that is not there is an error."""
         found = [v for n, have, v in self.samples if n == name and labels.items() <= have.items()]
         if not found:
-            raise AssertionError(f"no metric {name} {labels} in:\n{self.text}")
+            raise AssertionError(f"no metric {name} {labels} in:\n{self}")
         return sum(found)
 
     def open_frames(self):
@@ -51,14 +56,14 @@ class Metrics:
             self.open_frames() == 0 and self.open_events() == 0
 
     def assert_balance_at_rest(self):
-        assert self("cbtap_inflight_frames") == 0 and self("cbtap_inflight_events") == 0, self.text
-        assert self.open_frames() == 0, f"{self.open_frames()} messages unaccounted for:\n{self.text}"
-        assert self.open_events() == 0, f"{self.open_events()} events unaccounted for:\n{self.text}"
+        assert self("cbtap_inflight_frames") == 0 and self("cbtap_inflight_events") == 0, str(self)
+        assert self.open_frames() == 0, f"{self.open_frames()} messages unaccounted for:\n{self}"
+        assert self.open_events() == 0, f"{self.open_events()} events unaccounted for:\n{self}"
 
     def assert_balance_under_load(self, frames_max, workers):
         """What came in is never less than what is accounted for, nor more by much: what is being handed over."""
-        assert 0 <= self.open_frames() <= frames_max, f"{self.open_frames()} messages open:\n{self.text}"
-        assert 0 <= self.open_events() <= workers * HANDED_OVER_EVENTS_MAX, f"{self.open_events()} events open:\n{self.text}"
+        assert 0 <= self.open_frames() <= frames_max, f"{self.open_frames()} messages open:\n{self}"
+        assert 0 <= self.open_events() <= workers * HANDED_OVER_EVENTS_MAX, f"{self.open_events()} events open:\n{self}"
 
 
 class Cbtap:
@@ -165,7 +170,7 @@ class Cbtap:
             return metrics if condition(metrics) else None
 
         return until(check, timeout_s * self.slow,
-                     lambda: f"{what}:\n{self.metrics().text}\n{tail(self.log_path)}")
+                     lambda: f"{what}:\n{self.metrics()}\n{tail(self.log_path)}")
 
     def wait_rest(self, frames, timeout_s=60):
         """Waits until so many messages were received and all is settled; asserts the balance; returns the scrape."""

@@ -79,13 +79,13 @@ def fill(tap, limit, run, rabbitmq):
 def test_kafka_away_costs_latency_not_memory_nor_events(run, rabbitmq, kafka, pb, scale, how):
     limit = 8 * MIB
     fleet = Fleet(pb, sensors=50)
-    # Seven times what the budget holds, once decoded and encoded.
-    load = Load(rabbitmq, fleet, messages=1200, events_each=100, per_second=3000)
     tap = run.tap(kafka, rabbitmq, cbtap={"inflight_bytes": limit}).start()
     with Publisher(rabbitmq) as publisher:
         publisher.raw(fleet.bundle(100, 1), {"sensorId": 100})
     tap.wait_rest(frames=1)
     before = tap.memory_bytes()
+    # Seven times what the budget holds, once decoded and encoded.
+    load = Load(rabbitmq, fleet, messages=1200, events_each=100, per_second=3000)
     if how == "paused":
         kafka.pause()
     else:
