@@ -203,10 +203,7 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
     int rc = unpack(decoder, record, &scan, msg, ret_reason, err);
     if (rc != 0)
         return rc;
-    enum cbt_event_type type =
-        cbt_record_type(scan.present, msg->process != NULL && msg->process->created,
-                        msg->crossproc != NULL && msg->crossproc->open != NULL,
-                        msg->crossproc != NULL && msg->crossproc->remotethread != NULL);
+    enum cbt_event_type type = cbt_peek_type(record);
     *ret_event = (struct cbt_event){.type = type,
                                     .type_name = type_names[type].type,
                                     .event_type_name = type_names[type].event_type,

@@ -33,16 +33,22 @@ static const struct {
     {CBT_MEMBER_stats, CBT_TYPE_stats},
 };
 
-enum cbt_event_type cbt_record_type(uint32_t present, bool created, bool open, bool remotethread)
+struct inside {
+    bool created, open, remotethread;
+};
+
+static enum cbt_event_type type_of(uint32_t present, const struct inside *inside)
 {
     for (unsigned i = 0; i < sizeof(types_by_member) / sizeof(types_by_member[0]); i++) {
         if ((present & CBT_MEMBER_BIT(types_by_member[i].member)) == 0)
             continue;
         switch (types_by_member[i].member) {
         case CBT_MEMBER_process:
-            return created ? CBT_TYPE_procstart : CBT_TYPE_procend;
+            return inside->created ? CBT_TYPE_procstart : CBT_TYPE_procend;
         case CBT_MEMBER_crossproc:
-            return open ? CBT_TYPE_crossprocopen : remotethread ? CBT_TYPE_remotethread : CBT_TYPE_unknown;
+            if (inside->open)
+                return CBT_TYPE_crossprocopen;
+            return inside->remotethread ? CBT_TYPE_remotethread : CBT_TYPE_unknown;
         default:
             return types_by_member[i].type;
         }
@@ -56,10 +62,6 @@ enum cbt_event_type cbt_record_type(uint32_t present, bool created, bool open, b
 #define CROSSPROC_REMOTETHREAD 2
 #define ENV_ENDPOINT           1
 #define ENDPOINT_SENSOR_ID     1
-
-struct inside {
-    bool created, open, remotethread;
-};
 
 /* Looks into one occurrence of process or crossproc, as far as it can be read: a broken record has a type,
  * too. */
@@ -97,7 +99,7 @@ enum cbt_event_type cbt_peek_type(struct cbt_text record)
     }
     if (rc < 0)
         return CBT_TYPE_unknown;
-    return cbt_record_type(present, inside.created, inside.open, inside.remotethread);
+    return type_of(present, &inside);
 }
 
 /* The last sensor id in an `env`, if it has one. */

@@ -67,8 +67,4 @@ static inline bool cbt_record_scan(struct cbt_text record, struct cbt_record_sca
     return rc == 0;
 }
 
-/* The type by what is present, all but those that need a look inside (process, crossproc), which are given.
- */
-enum cbt_event_type cbt_record_type(uint32_t present, bool created, bool open, bool remotethread);
-
 #endif

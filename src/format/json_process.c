@@ -6,7 +6,7 @@ uint8_t *cbt_json_process(struct cbt_json_writer *w, uint8_t *p)
 {
     const CbHeaderMsg *h = w->header;
     const CbProcessMsg *m = w->msg->process;
-    const bool created = m->created;
+    const bool created = w->event->type == CBT_TYPE_procstart;
     const struct cbt_json_id parent =
         cbt_json_id_of(w, w->event->env.has_sensor_id && m->has_parent_pid && m->has_parent_create_time,
                        (uint32_t)m->parent_pid, (uint64_t)m->parent_create_time, m->parent_guid);
