@@ -73,7 +73,8 @@ static int unknown_key(const struct cbt_settings *settings, const struct cbt_sec
         snprintf(phrase, sizeof phrase, "it belongs into a [%s.NAME] of type %s", home->role, home->type);
     else if (home)
         snprintf(phrase, sizeof phrase, "it belongs into [%s]", home->role);
-    else if (!is_near && kind == CBT_SECTION_kafka && strchr(setting->key, '.'))
+    else if (!is_near && kind == CBT_SECTION_kafka && strchr(setting->key, '.') &&
+             strncasecmp(setting->key, "kafka.", 6) != 0)
         snprintf(phrase, sizeof phrase, "a librdkafka property is written \"kafka.%.100s\"", setting->key);
     return cbt_setting_err(settings, section, setting, err, CBT_EINVAL, "unknown key; %s", phrase);
 }

@@ -128,7 +128,8 @@ static int read_whole(const char *path, char **ret_text, size_t *ret_len, struct
     if (file)
         len = fread(text, 1, CBT_CONFIG_FILE_MAX_BYTES + 1, file);
     if (!file || ferror(file)) {
-        rc = cbt_err_set(err, CBT_EINVAL, "cannot read the configuration \"%s\": %s", path, strerror(errno));
+        rc = cbt_err_set(err, CBT_EINVAL, "cannot read the configuration \"%s\": %s%s", path, strerror(errno),
+                         errno == ENOENT ? "; name another with -c FILE" : "");
         goto out;
     }
     if (len > CBT_CONFIG_FILE_MAX_BYTES)
@@ -172,6 +173,14 @@ static int look_at_line(const char *path, unsigned line, struct cbt_text text, u
         return cbt_err_set(err, CBT_EINVAL, "%s:%u: a key before any section; begin with [cbtap], say", path,
                            line);
     }
+    size_t name_len = text.len;
+    const char *equal = memchr(s, '=', text.len);
+    if (s[blanks] != '[' && equal)
+        name_len = (size_t)(equal - s);
+    for (size_t i = 0; i < name_len; i++)
+        if ((unsigned char)s[i] >= 0x80 || s[i] == '!')
+            return cbt_err_set(err, CBT_EINVAL, "%s:%u: no name holds such a character (column %zu)", path,
+                               line, i + 1);
     return 0;
 }
 

@@ -97,10 +97,10 @@ static int variable(const char *dollar, const char **ret_value, const char **ret
 {
     char name[256];
     size_t len = 0;
-    const char *s = dollar + 2;
+    const char *s = dollar[1] == '{' ? dollar + 2 : "";
     while (s[len] == '_' || isalpha((unsigned char)s[len]) || (len > 0 && isdigit((unsigned char)s[len])))
         len++;
-    if (dollar[1] != '{' || len == 0 || len >= sizeof name || s[len] != '}')
+    if (len == 0 || len >= sizeof name || s[len] != '}')
         return cbt_err_set(err, CBT_EINVAL,
                            "a $ begins ${NAME}, an environment variable; for a dollar sign write $$");
     memcpy(name, s, len);
