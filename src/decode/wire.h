@@ -35,7 +35,8 @@ struct cbt_field {
 
 static inline struct cbt_wire cbt_wire_of(struct cbt_text text)
 {
-    return (struct cbt_wire){text.data, text.data + text.len};
+    /* An empty text may be NULL, to which not even 0 may be added. */
+    return (struct cbt_wire){text.data, text.len > 0 ? text.data + text.len : text.data};
 }
 
 /* A varint of at most `max_bytes`; false where it is cut off or longer. */
