@@ -9,6 +9,6 @@ target_link_libraries(cbtap_warnings INTERFACE cbtap_flags)
 target_compile_options(cbtap_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow
   -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef -Werror)
 if(CMAKE_C_COMPILER_ID STREQUAL "Clang")
-  # The field macros of log.h and the option tables lean on GNU's ##__VA_ARGS__.
-  target_compile_options(cbtap_warnings INTERFACE -Wno-gnu-zero-variadic-macro-arguments)
+  # The field macros of log.h lean on ##__VA_ARGS__, librdkafka's RD_KAFKA_V_* on statement expressions.
+  target_compile_options(cbtap_warnings INTERFACE -Wno-gnu-zero-variadic-macro-arguments -Wno-gnu-statement-expression)
 endif()

@@ -97,7 +97,7 @@ static double read_ring(void *arg)
 static int add_ring_gauge(struct cbt_pipeline *p, struct cbt_ring *ring, const char *from, const char *to)
 {
     struct cbt_gauge gauge = {.name = "cbtap_ring_used_ratio", .read = read_ring, .arg = ring};
-    snprintf(gauge.label, sizeof(gauge.label), "%s to %s", from, to);
+    snprintf(gauge.label, sizeof(gauge.label), "%.47s to %.31s", from, to);
     return cbt_metrics_add_gauge(p->metrics, &gauge);
 }
 
