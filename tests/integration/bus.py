@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Publishes on the exchanges that the EDR server declares, by pika."""
+import itertools
 import threading
 import time
 
@@ -64,34 +65,39 @@ def queue_depth(rabbitmq, queue):
 
 class Load(threading.Thread):
     """Publishes bundles of a fleet on api.rawsensordata in the background, every other one zipped, at a steady rate that
-    does not wait for cbtap."""
+    does not wait for cbtap; so many messages, made beforehand, or until finish() where no number is given."""
 
-    def __init__(self, rabbitmq, fleet, messages, events_each, per_second, persistent=False):
+    def __init__(self, rabbitmq, fleet, events_each, per_second, messages=None, persistent=False):
         super().__init__(daemon=True)
         self.publisher = Publisher(rabbitmq, persistent)
-        self.per_second = per_second
-        self.published = 0
+        self.fleet, self.events_each, self.per_second = fleet, events_each, per_second
         self.error = None
-        self.messages = []
-        for i in range(messages):
-            sensor = fleet.sensors[i % len(fleet.sensors)]
-            bundle = fleet.bundle(sensor, events_each)
-            self.messages.append((sensor, zip_of(bundle) if i % 2 else bundle))
+        self.enough = threading.Event()
+        self.messages = None if messages is None else [self.message(number) for number in range(messages)]
+
+    def message(self, number):
+        sensor = self.fleet.sensors[number % len(self.fleet.sensors)]
+        bundle = self.fleet.bundle(sensor, self.events_each)
+        return sensor, zip_of(bundle) if number % 2 else bundle
 
     def run(self):
         try:
             start = time.monotonic()
-            for sensor, body in self.messages:
+            for number, (sensor, body) in enumerate(self.messages or map(self.message, itertools.count())):
                 self.publisher.raw(body, {"sensorId": sensor, "sensorHostName": f"host-{sensor}"})
-                self.published += 1
-                late = start + self.published / self.per_second - time.monotonic()
+                late = start + (number + 1) / self.per_second - time.monotonic()
                 if late > 0.001:
                     self.publisher.connection.sleep(late)
+                if self.enough.is_set():
+                    break
             self.publisher.close()
         except Exception as e:  # pylint: disable=broad-except
             self.error = e
 
     def finish(self):
-        """Waits until all is published."""
+        """Waits until all is published, or ends the endless one."""
+        if self.messages is None:
+            assert self.is_alive(), f"the load failed: {self.error!r}"
+            self.enough.set()
         self.join(300)
         assert not self.is_alive() and self.error is None, f"the load failed: {self.error!r}"

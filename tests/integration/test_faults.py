@@ -229,7 +229,7 @@ def test_kafka_refusing_large_records_makes_dead_letters_of_these_only(run, rabb
 def test_two_receivers_and_more_workers_lose_nothing(run, rabbitmq, kafka, pb, scale):
     fleet = Fleet(pb, sensors=30)
     tap = run.tap(kafka, rabbitmq, cbtap={"workers": 4}, **{"source.bus": {"receivers": 2}}).start()
-    load = Load(rabbitmq, fleet, messages=scale(1000), events_each=10, per_second=2000)
+    load = Load(rabbitmq, fleet, messages=scale(1000), events_each=10, per_second=scale(2000))
     load.start()
     load.finish()
     metrics = tap.wait_rest(frames=scale(1000))

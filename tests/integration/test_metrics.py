@@ -9,7 +9,7 @@ from events import Fleet, bundle_of
 def test_balance_holds_under_load_and_at_rest(run, rabbitmq, kafka, pb, scale):
     fleet = Fleet(pb, sensors=50)
     tap = run.tap(kafka, rabbitmq, filter={"drop": "netconn"}).start()
-    load = Load(rabbitmq, fleet, messages=scale(3000), events_each=30, per_second=1500)
+    load = Load(rabbitmq, fleet, messages=scale(3000), events_each=30, per_second=scale(1500))
     load.start()
     scrapes = 0
 

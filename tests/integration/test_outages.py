@@ -24,15 +24,14 @@ def assert_all_there(fleet, run, kafka, duplicates=True, ordered=True):
 def test_kill_9_under_load_loses_nothing(run, rabbitmq, kafka, pb, scale):
     fleet = Fleet(pb, sensors=20)
     tap = run.tap(kafka, rabbitmq, **{"sink.kafka": {"kafka.linger.ms": 50}}).start()
-    load = Load(rabbitmq, fleet, messages=scale(2000), events_each=20, per_second=1000)
+    load = Load(rabbitmq, fleet, events_each=20, per_second=scale(1000))
     load.start()
-    tap.wait(delivered(fleet.total // 4), what="a quarter of the events to be delivered")
+    tap.wait(delivered(scale(10_000)), what="some events to be delivered")
     tap.kill()
-    assert load.published < len(load.messages), "the load was over before cbtap was killed"
     tap.start()
+    tap.wait(delivered(scale(10_000)), what="more events to be delivered")
     load.finish()
-    tap.wait(lambda m: m.at_rest() and m("cbtap_source_received_frames_total") > 0 and
-             queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
+    tap.wait(lambda m: m.at_rest() and queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
     tap.metrics().assert_balance_at_rest()
     assert_all_there(fleet, run, kafka, ordered=False)
 
@@ -69,10 +68,9 @@ def fill(tap, limit, run, rabbitmq):
 
     def reads_no_more():
         counts.append(tap.metrics()("cbtap_source_received_frames_total"))
-        return len(counts) > 10 and counts[-1] == counts[-10]
+        return len(counts) > 10 and counts[-1] == counts[-10] and queue_depth(rabbitmq, run.queue) > 0
 
     until(reads_no_more, 30 * run.scale.slow, lambda: f"reading to stop: {counts[-20:]}", 0.05)
-    assert queue_depth(rabbitmq, run.queue) > 0, "the queue ran dry before the budget did"
 
 
 @pytest.mark.parametrize("how", ["paused", "stopped"])
@@ -202,15 +200,14 @@ def test_redis_restart_counts_a_gap(run, redis, kafka, pb):
 def test_sigterm_under_load_then_restart_loses_and_repeats_nothing(run, rabbitmq, kafka, pb, scale):
     fleet = Fleet(pb, sensors=20)
     tap = run.tap(kafka, rabbitmq, **{"sink.kafka": {"kafka.linger.ms": 50}}).start()
-    load = Load(rabbitmq, fleet, messages=scale(2000), events_each=20, per_second=1000)
+    load = Load(rabbitmq, fleet, events_each=20, per_second=scale(1000))
     load.start()
-    tap.wait(delivered(fleet.total // 4), what="a quarter of the events to be delivered")
+    tap.wait(delivered(scale(10_000)), what="some events to be delivered")
     tap.stop()
-    assert load.published < len(load.messages), "the load was over before cbtap was stopped"
     tap.start()
+    tap.wait(delivered(scale(10_000)), what="more events to be delivered")
     load.finish()
-    metrics = tap.wait(lambda m: m.at_rest() and m("cbtap_source_received_frames_total") > 0 and
-                       queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
+    metrics = tap.wait(lambda m: m.at_rest() and queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
     # What was read and not begun comes again; what was delivered was acknowledged.
     assert_all_there(fleet, run, kafka, duplicates=False, ordered=False)
     assert metrics("cbtap_decode_dead_letters_total") == 0
