@@ -143,6 +143,11 @@ out:
     return 0;
 }
 
+int32_t cbt_topic_partitions(const struct cbt_topic *t)
+{
+    return t->partitions;
+}
+
 int cbt_topic_move_end(struct cbt_topic *t, struct cbt_err *err)
 {
     for (int32_t p = 0; p < t->partitions; p++) {

@@ -14,6 +14,9 @@ struct cbt_topic;
 int cbt_topic_open(struct cbt_topic **ret_topic, const char *bootstrap, const char *name,
                    const char *const *properties, int wait_ms, struct cbt_err *err);
 
+/* At least 1. */
+int32_t cbt_topic_partitions(const struct cbt_topic *topic);
+
 /* Takes the end to be where the topic ends now. */
 int cbt_topic_move_end(struct cbt_topic *topic, struct cbt_err *err);
 
