@@ -55,6 +55,14 @@ static void log_mhd(void *arg, const char *fmt, va_list args)
     cbt_log_debug("http", CBT_S("libmicrohttpd", text));
 }
 
+/* No path needs %-escapes; left as they are, %00 cannot cut one short. */
+static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *text)
+{
+    (void)arg;
+    (void)connection;
+    return strlen(text);
+}
+
 static enum MHD_Result may_connect(void *arg, const struct sockaddr *from, socklen_t from_bytes)
 {
     (void)from;
@@ -195,7 +203,8 @@ static int start_daemon(struct cbt_http *http, struct cbt_err *err)
                                     MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET,
                                     http->listen_fd, MHD_OPTION_CONNECTION_LIMIT, http->connections_max + 1,
                                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX_BYTES,
-                                    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_END);
+                                    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+                                    MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
     if (!http->daemon)
         return cbt_err_set(err, CBT_EIO, "libmicrohttpd cannot start");
     http->listen_fd = -1; /* libmicrohttpd's now */

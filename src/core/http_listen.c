@@ -12,7 +12,8 @@
 #include "cbtap/log.h"
 #include "core/http_internal.h"
 
-#define HOST_BYTES 256
+#define HOST_BYTES        256
+#define SEND_BUFFER_BYTES 131072
 
 /* Splits HOST:PORT or [HOST]:PORT. */
 static int split(const char *address, char *ret_host, char ret_port[6], struct cbt_err *err)
@@ -84,6 +85,8 @@ static int open_socket(const struct addrinfo *at, int backlog)
         return -1;
     /* A restart must not wait for connections of the one before to time out. */
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    /* Connections inherit it: what a client that does not read can hold in the kernel. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){SEND_BUFFER_BYTES}, sizeof(int));
     if (at->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int));
     if (bind(fd, at->ai_addr, at->ai_addrlen) == 0 && listen(fd, backlog) == 0)
