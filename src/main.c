@@ -5,6 +5,14 @@
 #include "cbtap/log.h"
 #include "cli/cli.h"
 
+static bool asks_for_help(int argc, char *argv[])
+{
+    for (int i = 2; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
 int main(int argc, char *argv[])
 {
     struct cbt_args args;
@@ -20,6 +28,13 @@ int main(int argc, char *argv[])
     const struct cbt_command *command = cbt_command_find(name);
     if (!command)
         return cbt_unknown_command(name);
+    /* Their options are not known yet, so that none is wrong. */
+    if (!command->text && asks_for_help(argc, argv)) {
+        cbt_print_help(command, stdout);
+        return CBT_EXIT_DONE;
+    }
+    if (!command->text)
+        return cbt_not_built(command);
     int status = cbt_args_parse(&args, command, argc - 1, argv + 1);
     if (status == 0 && args.help)
         cbt_print_help(command, stdout);

@@ -20,24 +20,28 @@ int cbt_unknown_command(const char *name)
     return CBT_EXIT_USAGE;
 }
 
-static int unknown_option(const struct cbt_command *command, const char *option)
-{
-    static const char *const words[] = {"--help", "--connect", "--print", "-c", "-s"};
-    char phrase[128], see[64];
-    char shown[64];
-    snprintf(shown, sizeof shown, "%.*s", (int)strcspn(option, "="), option);
-    cbt_nearest_phrase(shown, cbt_nearest(shown, words, 5), phrase, sizeof phrase);
-    snprintf(see, sizeof see, "cbtap help %s", command->name);
-    if (strncmp(phrase, "did", 3) == 0)
-        cbt_log_error("unknown option", CBT_S("option", shown), CBT_S("hint", phrase), CBT_S("help", see));
-    else
-        cbt_log_error("unknown option", CBT_S("option", shown), CBT_S("help", see));
-    return CBT_EXIT_USAGE;
-}
-
 static bool knows(const struct cbt_command *command, int letter)
 {
     return letter == 'h' || strchr(command->options, letter == 's' ? 'c' : letter) != NULL;
+}
+
+static int unknown_option(const struct cbt_command *command, const char *option)
+{
+    static const struct {
+        const char *word;
+        int letter;
+    } options[] = {{"--help", 'h'}, {"--connect", 'k'}, {"--print", 'p'}, {"-c", 'c'}, {"-s", 's'}};
+    const char *words[5];
+    size_t count = 0;
+    char phrase[128], see[64], shown[64];
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (knows(command, options[i].letter))
+            words[count++] = options[i].word;
+    snprintf(shown, sizeof shown, "%.*s", (int)strcspn(option, "="), option);
+    cbt_nearest_phrase(shown, cbt_nearest(shown, words, count), phrase, sizeof phrase);
+    snprintf(see, sizeof see, "cbtap help %s", command->name);
+    cbt_log_error("unknown option", CBT_S("option", shown), CBT_S("hint", phrase), CBT_S("help", see));
+    return CBT_EXIT_USAGE;
 }
 
 int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int argc, char *argv[])

@@ -32,7 +32,7 @@ struct cbt_command {
     const char
         *options; /* of cbt_args that it knows besides --help: 'c' -c and -s, 'k' --connect, 'p' --print, 'm'
                      --configuration-md, 'w' words */
-    int (*run)(const struct cbt_args *args);
+    int (*run)(const struct cbt_args *args); /* NULL where text is */
 };
 
 extern const struct cbt_command cbt_commands[];
@@ -45,6 +45,8 @@ void cbt_args_free(struct cbt_args *args);
 
 /* Says that there is no such command and which is the nearest; returns CBT_EXIT_USAGE. */
 int cbt_unknown_command(const char *name);
+/* Says that it is not built in this version; returns CBT_EXIT_USAGE. */
+int cbt_not_built(const struct cbt_command *command);
 
 /* Loads the configuration and sets the log up by it; logs what is wrong. 0, or the exit status. */
 int cbt_cli_load(struct cbt_config **ret_config, const struct cbt_args *args);
@@ -56,7 +58,6 @@ int cbt_cmd_run(const struct cbt_args *args);
 int cbt_cmd_check(const struct cbt_args *args);
 int cbt_cmd_help(const struct cbt_args *args);
 int cbt_cmd_version(const struct cbt_args *args);
-int cbt_cmd_unbuilt(const struct cbt_args *args);
 
 void cbt_print_help(const struct cbt_command *command, FILE *out); /* NULL: all commands */
 

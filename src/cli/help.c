@@ -76,9 +76,9 @@ int cbt_cmd_version(const struct cbt_args *args)
     return fflush(stdout) == 0 ? CBT_EXIT_DONE : CBT_EXIT_FAILED;
 }
 
-int cbt_cmd_unbuilt(const struct cbt_args *args)
+int cbt_not_built(const struct cbt_command *command)
 {
-    cbt_log_error("the command is not built in this version", CBT_S("command", args->command),
+    cbt_log_error("the command is not built in this version", CBT_S("command", command->name),
                   CBT_S("version", CBTAP_VERSION));
     return CBT_EXIT_USAGE;
 }
