@@ -98,16 +98,11 @@ static int open_socket(amqp_connection_state_t conn, const struct cbt_amqp_setti
     amqp_socket_t *socket = amqp_tcp_socket_new(conn);
     if (socket == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for a socket");
-    errno = 0;
     int status = amqp_socket_open_noblock(socket, broker->host, broker->port, &timeout);
-    if (status != AMQP_STATUS_OK) {
-        /* The library says "a socket error occurred": errno knows which, unless it was found out by poll. */
-        const char *reason = status == AMQP_STATUS_SOCKET_ERROR && errno != 0 && errno != EINPROGRESS
-                                 ? strerror(errno)
-                                 : amqp_error_string2(status);
-        return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s", broker->host, broker->port,
-                           reason);
-    }
+    if (status != AMQP_STATUS_OK)
+        return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s%s", broker->host, broker->port,
+                           amqp_error_string2(status),
+                           status == AMQP_STATUS_SOCKET_ERROR ? " (most often: nothing listens there)" : "");
     /* A peer that takes no byte for two heartbeats is gone, also while nothing is read from it. */
     unsigned user_timeout_ms = (unsigned)(2 * settings->options->heartbeat_ms);
     if (setsockopt(amqp_socket_get_sockfd(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,

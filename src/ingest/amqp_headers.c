@@ -34,7 +34,7 @@ static bool read_integer(const amqp_field_value_t *field, int64_t min, int64_t m
     int64_t value;
     switch (field->kind) {
     case AMQP_FIELD_KIND_I8:
-        value = field->value.i8;
+        value = 0 + field->value.i8;
         break;
     case AMQP_FIELD_KIND_U8:
         value = field->value.u8;

@@ -55,18 +55,23 @@ static void log_unwanted(struct cbt_amqp *self, const amqp_basic_deliver_t *deli
         return;
     self->unwanted_logged++;
     char key[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], exchange[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], command[1024];
-    snprintf(key, sizeof(key), "%.*s", (int)deliver->routing_key.len, (const char *)deliver->routing_key.bytes);
-    snprintf(exchange, sizeof(exchange), "%.*s", (int)deliver->exchange.len, (const char *)deliver->exchange.bytes);
-    /* The broker does not tell which binding a message came by; on the fanout exchange the key is "", written "~". */
+    snprintf(key, sizeof(key), "%.*s", (int)deliver->routing_key.len,
+             (const char *)deliver->routing_key.bytes);
+    snprintf(exchange, sizeof(exchange), "%.*s", (int)deliver->exchange.len,
+             (const char *)deliver->exchange.bytes);
+    /* The broker does not tell which binding a message came by; on the fanout exchange the key is "", written
+     * "~". */
     bool raw = CBT_AMQP_IS(deliver->exchange, CBT_AMQP_RAW_EXCHANGE);
     snprintf(command, sizeof(command),
-             "rabbitmqadmin --vhost=%s delete binding source=%s destination_type=queue destination=%s properties_key=%s",
+             "rabbitmqadmin --vhost=%s delete binding source=%s destination_type=queue destination=%s "
+             "properties_key=%s",
              self->settings.broker.vhost, exchange, self->settings.options->queue, raw ? "~" : key);
-    cbt_log_warning("messages come by an old binding that is not configured: they are filtered; unbind it (with its "
-                    "own key, where that is a pattern)",
-                    CBT_S("source", self->settings.config->name), CBT_S("exchange", exchange), CBT_S("routing_key", key),
-                    CBT_S("command", command),
-                    CBT_S("note", self->unwanted_logged == UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
+    cbt_log_warning(
+        "messages come by an old binding that is not configured: they are filtered; unbind it (with its "
+        "own key, where that is a pattern)",
+        CBT_S("source", self->settings.config->name), CBT_S("exchange", exchange), CBT_S("routing_key", key),
+        CBT_S("command", command),
+        CBT_S("note", self->unwanted_logged == UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
 }
 
 /* What the exchange tells of a message: how it is framed, and whether the configuration asks for it. */
@@ -234,8 +239,8 @@ static int on_frame(struct cbt_amqp *self, const amqp_frame_t *frame, struct cbt
     }
 }
 
-/* The library could not give a frame. Where it cannot decode a message's header, it never will: what came before is
- * acknowledged first, so that the next connection does not get it again, and again. */
+/* The library could not give a frame. Where it cannot decode a message's header, it never will: what came
+ * before is acknowledged first, so that the next connection does not get it again, and again. */
 static int on_status(struct cbt_amqp *self, int status, struct cbt_err *err)
 {
     self->broken = true;

@@ -16,21 +16,23 @@ static int read_url(struct cbt_amqp_settings *s, struct cbt_err *err)
     s->url = strdup(s->options->url);
     if (s->url == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the url");
-    if (amqp_parse_url(s->url, &s->broker) != AMQP_STATUS_OK)
+    struct amqp_connection_info broker;
+    if (amqp_parse_url(s->url, &broker) != AMQP_STATUS_OK)
         return cbt_err_set(
             err, CBT_EINVAL,
             "url is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST (characters like @ : / in "
             "one of them are written %%40 %%3A %%2F)");
-    if (s->broker.ssl)
+    if (broker.ssl)
         return cbt_err_set(err, CBT_EUNBUILT,
                            "url begins with amqps:// and TLS is not built in this version");
-    if (s->broker.vhost[0] == '\0')
+    if (broker.vhost[0] == '\0')
         return cbt_err_set(
             err, CBT_EINVAL,
             "url ends in '/', which names the virtual host ''; the virtual host '/' is written "
             "/%%2F, or left out together with the '/'");
-    if (s->broker.host[0] == '\0')
+    if (broker.host[0] == '\0')
         return cbt_err_set(err, CBT_EINVAL, "url names no host");
+    s->broker = broker;
     return CBT_OK;
 }
 

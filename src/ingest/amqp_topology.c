@@ -187,7 +187,9 @@ static void on_bind_refused(struct cbt_amqp *self, const amqp_channel_close_t *c
         close->reply_code == AMQP_NOT_FOUND
             ? "the exchange is not there (is this the EDR server's RabbitMQ?): nothing comes from it; "
               "trying again every 5 s"
-            : "cannot bind the queue: nothing comes from this exchange; trying again every 5 s",
+            : "cannot bind the queue, which needs permission to read the exchange and to write the queue: "
+              "nothing "
+              "comes from this exchange; trying again every 5 s",
         CBT_S("source", self->settings.config->name), CBT_S("exchange", refused->exchange),
         CBT_S("reason", text.text));
 }
@@ -272,15 +274,19 @@ static int first_round(struct cbt_amqp *self, struct cbt_err *err)
     int64_t step_ns = now;
     while (rc == 0 && self->side != CBT_AMQP_SIDE_IDLE) {
         int64_t left_ns = step_ns + timeout_ns - cbt_now_ns();
-        if (left_ns <= 0)
+        if (left_ns <= 0) {
+            self->broken = true;
             return cbt_err_set(err, CBT_EIO, "the broker does not answer within connect_timeout_ms");
+        }
         struct timeval left = {.tv_sec = left_ns / 1000000000, .tv_usec = left_ns % 1000000000 / 1000};
         amqp_frame_t frame;
         int status = amqp_simple_wait_frame_noblock(self->conn, &frame, &left);
         if (status == AMQP_STATUS_TIMEOUT)
             continue;
-        if (status != AMQP_STATUS_OK)
+        if (status != AMQP_STATUS_OK) {
+            self->broken = true;
             return cbt_amqp_status_error(err, status, "binding the queue");
+        }
         step_ns = cbt_now_ns();
         if (frame.channel == CBT_AMQP_SIDE_CHANNEL)
             rc = cbt_amqp_on_side_frame(self, &frame, err);

@@ -12,9 +12,10 @@ const struct cbt_source *cbt_source_find(const char *type)
     static const struct cbt_source *const sources[] = {
 #define CBT_SOURCE(type) &cbt_source_##type,
 #include "ingest/sources.def"
+        NULL,
     };
-    for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++)
-        if (strcmp(sources[i]->type, type) == 0)
-            return sources[i];
+    for (const struct cbt_source *const *source = sources; *source != NULL; source++)
+        if (strcmp((*source)->type, type) == 0)
+            return *source;
     return NULL;
 }

@@ -115,6 +115,8 @@ static void say_goodbye(struct cbt_amqp *self)
     struct pollfd fd = {.fd = amqp_get_sockfd(self->conn), .events = POLLOUT};
     if (fd.fd < 0 || poll(&fd, 1, FAREWELL_MS) != 1 || (fd.revents & POLLOUT) == 0)
         return;
+    if (cbt_amqp_settle_flush(self, NULL) != 0)
+        return;
     amqp_connection_close_t method = {.reply_code = AMQP_REPLY_SUCCESS,
                                       .reply_text = amqp_cstring_bytes("bye")};
     if (amqp_send_method(self->conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &method) != AMQP_STATUS_OK)

@@ -214,7 +214,7 @@ int cbt_amqp_on_side_frame(struct cbt_amqp *self, const amqp_frame_t *frame, str
  * for. */
 int cbt_amqp_side_tick(struct cbt_amqp *self, int64_t now_ns, struct cbt_err *err);
 
-int cbt_amqp_read(void *self, unsigned frames_max, struct cbt_err *err);
+int cbt_amqp_read(void *arg, unsigned frames_max, struct cbt_err *err);
 /* Drops the half-read delivery. */
 void cbt_amqp_read_reset(struct cbt_amqp *self);
 /* A method on channel 0, while consuming. */
@@ -230,8 +230,8 @@ bool cbt_amqp_spill_end(struct cbt_amqp *self);
  * CBT_EREFUSED. */
 int cbt_amqp_refuse(struct cbt_amqp *self, struct cbt_err *err);
 
-int cbt_amqp_settle(void *self, struct cbt_frame *const done[], size_t count, struct cbt_err *err);
-int cbt_amqp_settle_flush(void *self, struct cbt_err *err);
+int cbt_amqp_settle(void *arg, struct cbt_frame *const done[], size_t count, struct cbt_err *err);
+int cbt_amqp_settle_flush(void *arg, struct cbt_err *err);
 /* True when a small method can be written without waiting. */
 bool cbt_amqp_writable(const struct cbt_amqp *self);
 

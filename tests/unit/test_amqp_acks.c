@@ -109,7 +109,8 @@ static void never_acknowledges_what_is_not_done(void **state)
         uint32_t count = 0;
         unsigned seed = 42 + prefetch;
         while (first <= MODEL_TAGS) {
-            bool deliver = delivered < MODEL_TAGS && delivered - acks.acked < prefetch && rand_r(&seed) % 2 == 0;
+            bool deliver =
+                delivered < MODEL_TAGS && delivered - acks.acked < prefetch && rand_r(&seed) % 2 == 0;
             if (deliver) {
                 assert_true(cbt_amqp_acks_deliver(&acks, ++delivered));
                 inflight[count++] = delivered;
@@ -139,8 +140,10 @@ static void never_acknowledges_what_is_not_done(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prefix_grows_when_its_gap_closes), cmocka_unit_test(tags_out_of_sequence_are_refused),
-        cmocka_unit_test(window_is_bounded),                cmocka_unit_test(reset_forgets_everything),
+        cmocka_unit_test(prefix_grows_when_its_gap_closes),
+        cmocka_unit_test(tags_out_of_sequence_are_refused),
+        cmocka_unit_test(window_is_bounded),
+        cmocka_unit_test(reset_forgets_everything),
         cmocka_unit_test(never_acknowledges_what_is_not_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

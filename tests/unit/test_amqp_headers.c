@@ -12,7 +12,7 @@
 
 static amqp_bytes_t bytes(const char *s)
 {
-    return (amqp_bytes_t){.len = strlen(s), .bytes = (void *)(uintptr_t)s};
+    return amqp_cstring_bytes(s);
 }
 
 static unsigned read_one(const char *key, amqp_field_value_t value, struct cbt_environment *ret_env)
@@ -96,6 +96,7 @@ static void what_is_no_integer_is_left_out_and_counted(void **state)
         VALUE(BYTES, bytes, amqp_empty_bytes),
         VALUE(U32, u32, UINT32_MAX),
         VALUE(I64, i64, (int64_t)INT32_MAX + 1),
+        VALUE(I64, i64, (int64_t)INT32_MIN - 1),
         VALUE(U64, u64, UINT64_MAX),
         VALUE(TIMESTAMP, u64, 7),
         VALUE(F32, f32, 7),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The source against a broker of which this test is the other end of the socket: deliveries in any cut, without budget,
- * too large, malformed; what ends a connection; acknowledgements as they stand on the wire; the side channel.
+ * The source against a broker of which this test is the other end of the socket: deliveries in any cut,
+ * without budget, too large, malformed; what ends a connection; acknowledgements as they stand on the wire;
+ * the side channel.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,22 +37,27 @@ struct cbt_receiver {
 
 static struct cbt_receiver receiver;
 
+struct owned_frame {
+    struct cbt_frame frame;
+    uint8_t *memory; /* body and texts, to the byte, so that the address sanitizer sees what goes beyond */
+};
+
 struct cbt_frame *cbt_receiver_take(struct cbt_receiver *r, size_t bytes)
 {
     if (r->taken == r->allowance)
         return NULL;
-    /* To the byte, so that the address sanitizer sees what goes beyond. */
-    struct cbt_frame *frame = calloc(1, sizeof(*frame));
-    frame->body = (struct cbt_text){malloc(bytes), bytes};
+    struct owned_frame *owned = calloc(1, sizeof(*owned));
+    owned->memory = malloc(bytes);
+    owned->frame.body = (struct cbt_text){owned->memory, bytes};
     r->taken++;
-    return frame;
+    return &owned->frame;
 }
 
 static void free_frame(struct cbt_frame *frame)
 {
-    /* The texts lie behind the body, so one pointer frees all. */
-    free((void *)(uintptr_t)frame->body.data);
-    free(frame);
+    struct owned_frame *owned = (struct owned_frame *)frame;
+    free(owned->memory);
+    free(owned);
 }
 
 void cbt_receiver_untake(struct cbt_receiver *r, struct cbt_frame *frame)
@@ -170,13 +176,15 @@ static void put_deliver(uint64_t tag, const char *exchange, const char *key)
 }
 
 /* Header values are given raw, with their kinds. */
-static void put_header_frame(uint64_t body_bytes, const char *content_type, const void *headers, size_t headers_len)
+static void put_header_frame(uint64_t body_bytes, const char *content_type, const void *headers,
+                             size_t headers_len)
 {
     size_t start = begin_frame(AMQP_FRAME_HEADER, 1);
     put_int(AMQP_BASIC_CLASS, 2);
     put_int(0, 2);
     put_int(body_bytes, 8);
-    put_int((content_type != NULL ? AMQP_BASIC_CONTENT_TYPE_FLAG : 0) | (headers != NULL ? AMQP_BASIC_HEADERS_FLAG : 0),
+    put_int((content_type != NULL ? AMQP_BASIC_CONTENT_TYPE_FLAG : 0) |
+                (headers != NULL ? AMQP_BASIC_HEADERS_FLAG : 0),
             2);
     if (content_type != NULL)
         put_shortstr(content_type);
@@ -194,7 +202,8 @@ static void put_body(const void *data, size_t len)
     end_frame(start);
 }
 
-static void put_message(uint64_t tag, const char *exchange, const char *key, const char *content_type, const char *body)
+static void put_message(uint64_t tag, const char *exchange, const char *key, const char *content_type,
+                        const char *body)
 {
     put_deliver(tag, exchange, key);
     put_header_frame(strlen(body), content_type, NULL, 0);
@@ -233,9 +242,9 @@ static bool next_method(uint16_t *ret_channel, uint32_t *ret_method, struct byte
     assert_int_equal(recv(broker, payload, len + 1, MSG_DONTWAIT), len + 1);
     assert_int_equal(payload[len], 0xCE);
     *ret_channel = (uint16_t)(head[1] << 8 | head[2]);
-    *ret_method = head[0] == AMQP_FRAME_HEARTBEAT
-                      ? 0
-                      : (uint32_t)payload[0] << 24 | (uint32_t)payload[1] << 16 | (uint32_t)payload[2] << 8 | payload[3];
+    *ret_method = head[0] == AMQP_FRAME_HEARTBEAT ? 0
+                                                  : (uint32_t)payload[0] << 24 | (uint32_t)payload[1] << 16 |
+                                                        (uint32_t)payload[2] << 8 | payload[3];
     ret_arguments->len = len < 4 ? 0 : len - 4;
     memcpy(ret_arguments->data, payload + 4, ret_arguments->len);
     return true;
@@ -245,8 +254,8 @@ static bool next_method(uint16_t *ret_channel, uint32_t *ret_method, struct byte
 static uint64_t next_ack(void)
 {
     static struct bytes arguments;
-    uint16_t channel;
-    uint32_t method;
+    uint16_t channel = 0;
+    uint32_t method = 0;
     if (!next_method(&channel, &method, &arguments))
         return 0;
     assert_int_equal(method, AMQP_BASIC_ACK_METHOD);
@@ -262,8 +271,8 @@ static uint64_t next_ack(void)
 static void expect_method(uint16_t channel, uint32_t method)
 {
     static struct bytes arguments;
-    uint16_t got_channel;
-    uint32_t got_method;
+    uint16_t got_channel = 0;
+    uint32_t got_method = 0;
     assert_true(next_method(&got_channel, &got_method, &arguments));
     assert_int_equal(got_channel, channel);
     assert_int_equal(got_method, method);
@@ -493,7 +502,7 @@ static void raw_data_is_unwanted_where_it_is_off(void **state)
 
 static void malformed_sequences_end_the_connection(void **state)
 {
-    for (int kind = 0; kind < 6; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         struct cbt_err err = {0};
         switch (kind) {
         case 0:
@@ -513,6 +522,9 @@ static void malformed_sequences_end_the_connection(void **state)
             break;
         case 4:
             put_deliver(2, "", "");
+            break;
+        case 5:
+            put_body("", 0);
             break;
         default:
             put_deliver(1, "", "");
@@ -926,8 +938,8 @@ static void missing_exchange_is_tried_again_while_consuming(void **state)
 
     assert_int_equal(source->tick(self, 2 * round_ns - 1, &err), 0);
     static struct bytes arguments;
-    uint16_t channel;
-    uint32_t method;
+    uint16_t channel = 0;
+    uint32_t method = 0;
     assert_false(next_method(&channel, &method, &arguments));
     assert_int_equal(source->tick(self, 2 * round_ns, &err), 0);
     for (int i = 0; i < 2; i++) {

@@ -73,11 +73,12 @@ static int count_files(const char *dir, const char *suffix, char ret_name[256])
         return 0;
     for (struct dirent *entry; (entry = readdir(d)) != NULL;) {
         size_t len = strlen(entry->d_name), suffix_len = strlen(suffix);
-        if (entry->d_name[0] == '.' || len < suffix_len || strcmp(entry->d_name + len - suffix_len, suffix) != 0)
+        if (entry->d_name[0] == '.' || len < suffix_len ||
+            strcmp(entry->d_name + len - suffix_len, suffix) != 0)
             continue;
         count++;
         if (ret_name != NULL)
-            strcpy(ret_name, entry->d_name);
+            snprintf(ret_name, 256, "%s", entry->d_name);
     }
     closedir(d);
     return count;
