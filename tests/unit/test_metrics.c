@@ -5,9 +5,11 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <yajl/yajl_tree.h>
@@ -514,6 +516,60 @@ static void the_balance_is_never_below_zero_under_load_and_zero_at_rest(void **s
     cbt_snapshot_free(snapshot);
 }
 
+/* A whole message passes, in the order in which the threads count. */
+static void pass_one(int signal)
+{
+    (void)signal;
+    cbt_count(mini_source, CBT_COUNT_received_frames, 1);
+    cbt_count(mini_source, CBT_COUNT_taken_frames, 1);
+    cbt_add(&mini_worker->events[CBT_TYPE_netconn], 3);
+    cbt_add(&mini_worker->filtered[CBT_FILTERED_type], 1);
+    cbt_add(&mini_worker->dead[CBT_DEAD_malformed], 1);
+    cbt_add(&mini_worker->submitted_records[0], 1);
+    cbt_count(mini_sink, CBT_COUNT_settled_records, 1);
+    cbt_count(mini_sink, CBT_COUNT_delivered_records, 1);
+    cbt_count(mini_source, CBT_COUNT_recycled_frames, 1);
+    cbt_count(mini_source, CBT_COUNT_settled_frames, 1);
+}
+
+/* The hardest case, on one processor: between any two reads of the copy whole messages pass. */
+static void messages_that_pass_amid_the_copy_are_never_counted_twice(void **state)
+{
+    (void)state;
+    mini_source = add(CBT_STATS_SOURCE, "rx", "mini");
+    mini_worker = add(CBT_STATS_WORKER, "worker-0", "");
+    mini_sink = add(CBT_STATS_SINK, "sink", "mini");
+    const struct sigaction action = {.sa_handler = pass_one, .sa_flags = SA_RESTART};
+    struct sigaction before;
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    timer_t timer;
+    assert_int_equal(timer_create(CLOCK_MONOTONIC, NULL, &timer), 0);
+    const struct itimerspec often = {.it_interval.tv_nsec = 20000, .it_value.tv_nsec = 20000};
+    assert_int_equal(timer_settime(timer, 0, &often, NULL), 0);
+    uint64_t passed = 0, amid = 0;
+    int64_t least = 0;
+    while (passed < 20000) {
+        struct cbt_snapshot *snapshot = cbt_snapshot_take(metrics);
+        if (!snapshot)
+            break;
+        passed = snapshot->total.counters[CBT_COUNT_received_frames];
+        int64_t inflight = 0;
+        int64_t differences[] = {frames_difference(snapshot), events_difference(snapshot, &inflight),
+                                 cbt_snapshot_inflight_frames(&snapshot->total), inflight};
+        for (unsigned i = 0; i < 4; i++) {
+            least = differences[i] < least ? differences[i] : least;
+            amid += differences[i] > 0;
+        }
+        cbt_snapshot_free(snapshot);
+    }
+    timer_delete(timer);
+    sigaction(SIGALRM, &before, NULL);
+    print_message("%" PRIu64 " messages seen amid the copy, the least difference %" PRId64 "\n", amid, least);
+    assert_true(passed >= 20000);
+    assert_true(amid > 0);
+    assert_int_equal(least, 0);
+}
+
 static void only_a_thread_with_work_and_a_peer_can_be_stuck(void **state)
 {
     (void)state;
@@ -585,6 +641,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile_names_stay_in_their_quotes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(each_sink_has_a_balance_of_its_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_balance_is_never_below_zero_under_load_and_zero_at_rest, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(messages_that_pass_amid_the_copy_are_never_counted_twice, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(only_a_thread_with_work_and_a_peer_can_be_stuck, set_up, tear_down),
         cmocka_unit_test_setup_teardown(docs_are_those_that_the_table_gives, set_up, tear_down),
