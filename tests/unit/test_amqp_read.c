@@ -293,6 +293,11 @@ static void attach(void)
     assert_non_null(self->conn);
     amqp_tcp_socket_set_sockfd(amqp_tcp_socket_new(self->conn), fds[0]);
     self->broken = false;
+    /* A broker's first frame is never an empty one (connection.start), which the library relies on. */
+    struct cbt_err err;
+    end_frame(begin_method(0, AMQP_CONNECTION_UNBLOCKED_METHOD));
+    send_wire();
+    assert_int_equal(source->read(self, 1, &err), 0);
 }
 
 static int set_up(void **state)
