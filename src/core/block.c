@@ -32,8 +32,8 @@ size_t cbt_budget_used(const struct cbt_budget *budget)
 static size_t allowance(const struct cbt_budget *budget, enum cbt_account account)
 {
     size_t common = budget->limit_bytes - budget->pubsub_limit_bytes;
-    size_t sources = atomic_load_explicit(&budget->used_bytes[CBT_ACCOUNT_SOURCE], memory_order_relaxed);
-    size_t workers = atomic_load_explicit(&budget->used_bytes[CBT_ACCOUNT_WORKER], memory_order_relaxed);
+    size_t sources = atomic_load(&budget->used_bytes[CBT_ACCOUNT_SOURCE]);
+    size_t workers = atomic_load(&budget->used_bytes[CBT_ACCOUNT_WORKER]);
     switch (account) {
     case CBT_ACCOUNT_PUBSUB:
         return budget->pubsub_limit_bytes;
@@ -48,7 +48,9 @@ static size_t allowance(const struct cbt_budget *budget, enum cbt_account accoun
 
 bool cbt_budget_take(struct cbt_budget *budget, enum cbt_account account, size_t bytes)
 {
-    size_t held = atomic_fetch_add_explicit(&budget->used_bytes[account], bytes, memory_order_relaxed);
+    /* Taken first, then judged, both sequentially consistent: of two accounts that take the last bytes at
+     * once, at least one sees the other. So the sum never goes beyond the limit. */
+    size_t held = atomic_fetch_add(&budget->used_bytes[account], bytes);
     if (held == 0 || held + bytes <= allowance(budget, account))
         return true;
     cbt_budget_give(budget, account, bytes);

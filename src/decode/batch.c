@@ -19,6 +19,7 @@
 #define OVERDRAW_AFTER_MS   200
 #define WAIT_MS             50
 #define RECORD_MARGIN_BYTES 1024
+#define CREDIT_RECORDS      64 /* charged at once */
 #define KEY_MAX_BYTES       64
 
 int cbt_batch_init(struct cbt_batch *batch, const struct cbt_worker_context *context, struct cbt_alarm *alarm,
@@ -41,6 +42,7 @@ void cbt_batch_free(struct cbt_batch *batch)
     for (unsigned i = 0; i < CBT_SINKS_MAX; i++)
         free(batch->records[i]);
     free(batch->frames);
+    cbt_batch_trim(batch);
     cbt_block_pool_free(&batch->blocks);
 }
 
@@ -58,11 +60,9 @@ void cbt_batch_flush(struct cbt_batch *batch)
     if (batch->frame_count == 0)
         return;
     int64_t start = cbt_now_ns(), start_cpu = thread_cpu_ns();
-    uint32_t records = 0;
     for (uint32_t i = 0; i < batch->frame_count; i++) {
         struct cbt_batch_frame *entry = &batch->frames[i];
         struct cbt_frame *frame = entry->frame;
-        records += entry->records;
         frame->records += entry->records;
         if (frame->submitted_ns == 0 && entry->records != 0)
             frame->submitted_ns = start;
@@ -74,8 +74,6 @@ void cbt_batch_flush(struct cbt_batch *batch)
         if (entry->complete && entry->records == 0)
             cbt_settle(context->settler, frame, 1);
     }
-    if (records != 0)
-        cbt_budget_force(context->budget, CBT_ACCOUNT_WORKER, (size_t)records * CBT_RECORD_OVERHEAD_BYTES);
     for (unsigned i = 0; i < context->outlet_count; i++) {
         if (batch->record_count[i] == 0)
             continue;
@@ -100,58 +98,85 @@ static bool has_room(const struct cbt_batch *batch, size_t bytes)
     return block != NULL && block->capacity - block->used >= bytes;
 }
 
-/* A frame may begin: the records of all that went before are within the budget. */
-static bool may_begin(struct cbt_batch *batch, size_t bytes)
+void cbt_batch_trim(struct cbt_batch *batch)
 {
-    (void)bytes;
     struct cbt_block *open = batch->blocks.open;
     if (open != NULL && atomic_load_explicit(&open->refs, memory_order_acquire) == 1)
-        cbt_block_close(&batch->blocks); /* it holds nothing, so it must not stand in the way */
+        cbt_block_close(&batch->blocks);
+    if (batch->credit != 0)
+        cbt_budget_give(batch->context->budget, CBT_ACCOUNT_WORKER,
+                        (size_t)batch->credit * CBT_RECORD_OVERHEAD_BYTES);
+    batch->credit = 0;
+}
+
+/* ---- what a worker may have to wait for ---- */
+
+/* To begin a frame: the records of all that went before are within the budget. */
+static bool may_begin(struct cbt_batch *batch, size_t bytes, bool force)
+{
+    (void)bytes;
+    (void)force;
+    cbt_batch_trim(batch); /* what holds nothing must not stand in the way */
     return !cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER);
 }
 
-static bool may_go_on(struct cbt_batch *batch, size_t bytes)
+/* Room in the open block. */
+static bool get_room(struct cbt_batch *batch, size_t bytes, bool force)
 {
-    return has_room(batch, bytes) || cbt_block_open(&batch->blocks, bytes, false);
+    return has_room(batch, bytes) || cbt_block_open(&batch->blocks, bytes, force);
 }
 
-/* Parks until memory was given back, at most WAIT_MS. */
-static void park(struct cbt_batch *batch, bool (*enough)(struct cbt_batch *, size_t), size_t bytes)
+/* The overhead of some more records. */
+static bool get_credit(struct cbt_batch *batch, size_t bytes, bool force)
+{
+    struct cbt_budget *budget = batch->context->budget;
+    if (force)
+        cbt_budget_force(budget, CBT_ACCOUNT_WORKER, bytes);
+    else if (!cbt_budget_take(budget, CBT_ACCOUNT_WORKER, bytes))
+        return false;
+    batch->credit += (uint32_t)(bytes / CBT_RECORD_OVERHEAD_BYTES);
+    return true;
+}
+
+typedef bool get_fn(struct cbt_batch *batch, size_t bytes, bool force);
+
+/* Asks, and parks until memory was given back, at most WAIT_MS. Asking comes after announcing, so no wake is
+ * lost. */
+static bool get_or_park(struct cbt_batch *batch, get_fn *get, size_t bytes)
 {
     struct cbt_budget *budget = batch->context->budget;
     atomic_fetch_add(&budget->waiting, 1);
     cbt_alarm_prepare(batch->alarm);
-    if (atomic_load(batch->quit) || enough(batch, bytes))
+    bool got = get(batch, bytes, batch->overdrawing);
+    if (got || atomic_load(batch->quit))
         cbt_alarm_cancel(batch->alarm);
     else
         cbt_alarm_wait(batch->alarm, -1, WAIT_MS);
     atomic_fetch_sub(&budget->waiting, 1);
+    return got;
 }
 
 /* Begins to overdraw, if no other worker does. */
-static bool overdraw(struct cbt_batch *batch)
+static void overdraw(struct cbt_batch *batch)
 {
     unsigned nobody = 0;
     if (!batch->overdrawing)
         batch->overdrawing = atomic_compare_exchange_strong(&batch->context->budget->overdrawing, &nobody, 1);
-    return batch->overdrawing;
 }
 
-/* Hands over what is complete and waits until there is enough. False: the worker is to end. */
-static bool wait_until(struct cbt_batch *batch, bool (*enough)(struct cbt_batch *, size_t), size_t bytes)
+/* Hands over what is complete and waits for `get`. False: the worker is to end. */
+static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
 {
     _Atomic int64_t *waiting_for_peer = &batch->context->stats->waiting_for_peer;
     cbt_batch_flush(batch);
     int64_t start = cbt_now_ns();
     atomic_store_explicit(waiting_for_peer, 1, memory_order_relaxed);
-    while (!enough(batch, bytes)) {
-        park(batch, enough, bytes);
+    while (!get_or_park(batch, get, bytes)) {
         if (atomic_load(batch->quit))
             return false;
         bool patient = cbt_now_ns() - start < OVERDRAW_AFTER_MS * INT64_C(1000000);
-        if (batch->frame != NULL && !patient && overdraw(batch) &&
-            cbt_block_open(&batch->blocks, bytes, true))
-            break;
+        if (batch->frame != NULL && !patient)
+            overdraw(batch);
     }
     atomic_store_explicit(waiting_for_peer, 0, memory_order_relaxed);
     batch->blocked_ns += cbt_now_ns() - start;
@@ -164,7 +189,7 @@ static bool make_room(struct cbt_batch *batch, size_t bytes)
     if (has_room(batch, bytes))
         return true;
     struct cbt_block *before = batch->blocks.open;
-    if (!cbt_block_open(&batch->blocks, bytes, batch->overdrawing) && !wait_until(batch, may_go_on, bytes))
+    if (!get_room(batch, bytes, batch->overdrawing) && !wait_until(batch, get_room, bytes))
         return false;
     struct cbt_frame *frame = batch->frame;
     if (frame != NULL && frame->first_block != NULL && batch->blocks.open != before) {
@@ -172,6 +197,16 @@ static bool make_room(struct cbt_batch *batch, size_t bytes)
         frame->record_blocks++;
     }
     return true;
+}
+
+/* Room for a record of about `bytes`, and its overhead. */
+static bool make_record_room(struct cbt_batch *batch, size_t bytes)
+{
+    size_t overhead = (size_t)CREDIT_RECORDS * CBT_RECORD_OVERHEAD_BYTES;
+    if (batch->credit == 0 && !get_credit(batch, overhead, batch->overdrawing) &&
+        !wait_until(batch, get_credit, overhead))
+        return false;
+    return make_room(batch, bytes);
 }
 
 bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame)
@@ -242,6 +277,7 @@ static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *
     }
     batch->records[outlet][batch->record_count[outlet]++] = record;
     batch->frames[batch->frame_count - 1].records++;
+    batch->credit--;
     if (record->dead == NULL)
         batch->event_count[outlet]++;
     if (batch->record_count[outlet] == CBT_BATCH_RECORDS_MAX)
@@ -292,7 +328,7 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const st
 {
     const struct cbt_outlet *outlet = &batch->context->outlets[outlet_index];
     size_t head = sizeof(struct cbt_record) + KEY_MAX_BYTES;
-    if (!make_room(batch, head + RECORD_MARGIN_BYTES + 2 * event->raw.len))
+    if (!make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * event->raw.len))
         return CBT_EIO;
     struct cbt_block *block = batch->blocks.open;
     uint8_t *begin = block->data + block->used + head;
@@ -328,7 +364,7 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
     size_t detail_len = strnlen(detail, CBT_ERR_TEXT_BYTES - 1);
     size_t copied = part->in_body ? 0 : part->data.len;
     size_t head = sizeof(struct cbt_record) + sizeof(struct cbt_dead_letter);
-    if (!make_room(batch, head + detail_len + 1 + copied))
+    if (!make_record_room(batch, head + detail_len + 1 + copied))
         return CBT_EIO;
     struct cbt_block *block = batch->blocks.open;
     struct cbt_record *record = (struct cbt_record *)(void *)(block->data + block->used);

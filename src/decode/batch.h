@@ -25,6 +25,7 @@ struct cbt_batch {
     uint32_t event_count[CBT_SINKS_MAX]; /* records that are no dead letters */
     struct cbt_batch_frame *frames;      /* [CBT_BATCH_FRAMES_MAX] */
     uint32_t frame_count;
+    uint32_t credit; /* records whose CBT_RECORD_OVERHEAD_BYTES are already charged */
     bool overdrawing;
     int64_t blocked_ns; /* spent waiting, for the worker's account of its time */
 
@@ -58,5 +59,8 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
 
 /* Hands everything over. */
 void cbt_batch_flush(struct cbt_batch *batch);
+
+/* Lets go of memory that no record needs: before an idle worker sleeps. */
+void cbt_batch_trim(struct cbt_batch *batch);
 
 #endif

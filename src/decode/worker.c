@@ -281,9 +281,7 @@ static bool lanes_empty(const struct cbt_worker *w)
 
 static void park(struct cbt_worker *w)
 {
-    struct cbt_block *open = w->batch.blocks.open;
-    if (open != NULL && atomic_load_explicit(&open->refs, memory_order_relaxed) == 1)
-        cbt_block_close(&w->batch.blocks);
+    cbt_batch_trim(&w->batch);
     atomic_store_explicit(&w->context.stats->has_work, 0, memory_order_relaxed);
     cbt_alarm_prepare(&w->alarm);
     atomic_store(&w->idle, true);

@@ -454,9 +454,8 @@ static void a_sink_that_stands_still_stops_the_source_and_loses_nothing(void **s
         assert_true(cbt_now_ns() < deadline);
         sched_yield();
     }
-    /* Over the limit at most: a frame of each worker, and the overhead of a batch not yet handed over. */
-    size_t frame_bytes =
-        200 * (208 + 200) + 2 * 32768 + (CBT_BATCH_RECORDS_MAX + 200) * CBT_RECORD_OVERHEAD_BYTES;
+    /* Over the limit at most: what each worker needs to finish its frame. */
+    size_t frame_bytes = 200 * (208 + 200 + CBT_RECORD_OVERHEAD_BYTES) + 2 * 32768;
     assert_true(cbt_budget_used(&f.budget) <= (8 << 20) + WORKERS * frame_bytes);
     assert_true(source_state.frames_left > 0);
     assert_int_equal(atomic_load(&source_state.settled), 0);
