@@ -30,8 +30,6 @@ static int read_url(struct cbt_amqp_settings *s, struct cbt_err *err)
             err, CBT_EINVAL,
             "url ends in '/', which names the virtual host ''; the virtual host '/' is written "
             "/%%2F, or left out together with the '/'");
-    if (broker.host[0] == '\0')
-        return cbt_err_set(err, CBT_EINVAL, "url names no host");
     s->broker = broker;
     return CBT_OK;
 }

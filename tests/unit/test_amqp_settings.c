@@ -73,7 +73,8 @@ static void bad_url_is_refused_without_the_password(void **state)
         {"amqp://user:s3cret@h:port/%2F", CBT_EINVAL, "amqp://"},
         {"amqp://user:s3cret@h:99999/%2F", CBT_EINVAL, "amqp://"},
         {"amqp://user:s3cret@h/%2", CBT_EINVAL, "amqp://"},
-        {"amqp://user:s3cret@/%2F", CBT_EINVAL, "host"},
+        {"amqp://user:s3cret@h/a/b", CBT_EINVAL, "amqp://"},
+        {"amqp://user:s3cret@h/%00x", CBT_EINVAL, "virtual host"},
         {"", CBT_EINVAL, "amqp://"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
