@@ -141,8 +141,6 @@ balance=0
 if [ -z "$keep" ]; then
   say 'What became of everything that came in'
   tools/watch.py --url "$url" --balance || balance=1
-  dead=$(find "$dir/dead-letters" -name '*.bin' 2> /dev/null | wc -l)
-  [ "$dead" -eq 0 ] || echo "  $dead dead letters in $dir/dead-letters"
   say 'Cleaning up'
   exit $balance
 fi
