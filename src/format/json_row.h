@@ -53,6 +53,9 @@ static inline uint8_t *json_unsigned(struct cbt_json_writer *w, uint8_t *p, uint
     return cbt_json_u64(p, value);
 }
 
+/* The number of an enum's value: C may hold it as unsigned, on the wire it is an int32. */
+#define json_enum(w, p, value) cbt_json_i64((p), (int32_t)(value))
+
 static inline uint8_t *json_boolean(struct cbt_json_writer *w, uint8_t *p, bool value)
 {
     (void)w;

@@ -94,4 +94,58 @@ static inline void pb_header(struct pb *record, int64_t timestamp)
     pb_free(&header);
 }
 
+/* --- a record from a line of text: "1{1:4 4:-5} 7{4:'text' 3:x0AFF} 2{}" --- */
+
+static inline int pb_digit(char c)
+{
+    return c >= 'A' ? c - 'A' + 10 : c - '0';
+}
+
+/* One value after its field number; returns what follows it. */
+static inline const char *pb_parse_fields(struct pb *pb, const char *text);
+
+static inline const char *pb_parse_value(struct pb *pb, unsigned field, const char *text)
+{
+    struct pb value = {0};
+    char *end;
+    if (*text == '{') {
+        text = pb_parse_fields(&value, text + 1);
+    } else if (text[1] == '\'') {
+        for (text += 2; *text != '\''; text++)
+            pb_byte(&value, (uint8_t)*text);
+    } else if (text[1] == 'x') {
+        for (text += 2; *text != ' ' && *text != '}' && *text != '\0'; text += 2)
+            pb_byte(&value, (unsigned)(pb_digit(text[0]) << 4 | pb_digit(text[1])));
+        pb_message(pb, field, &value);
+        pb_free(&value);
+        return text;
+    } else {
+        pb_number(pb, field,
+                  text[1] == '-' ? (uint64_t)strtoll(text + 1, &end, 10) : strtoull(text + 1, &end, 10));
+        return end;
+    }
+    pb_message(pb, field, &value);
+    pb_free(&value);
+    return text + 1;
+}
+
+static inline const char *pb_parse_fields(struct pb *pb, const char *text)
+{
+    for (;;) {
+        text += strspn(text, " \n");
+        if (*text == '}' || *text == '\0')
+            return text;
+        char *end;
+        unsigned field = (unsigned)strtoul(text, &end, 10);
+        text = pb_parse_value(pb, field, end);
+    }
+}
+
+static inline struct pb pb_parse(const char *text)
+{
+    struct pb record = {0};
+    pb_parse_fields(&record, text);
+    return record;
+}
+
 #endif
