@@ -179,7 +179,7 @@ static int take_source(struct cbt_config *config, const struct cbt_settings *set
     int rc = check_name(settings, section, source->name, err);
     if (rc == 0)
         rc = find_type(settings, section, "source", &type, err);
-    if (rc != 0)
+    if (!type)
         return rc;
     source->type = type->type;
     config->source_count++;
@@ -196,7 +196,7 @@ static int take_sink(struct cbt_config *config, const struct cbt_settings *setti
     int rc = check_name(settings, section, sink->name, err);
     if (rc == 0)
         rc = find_type(settings, section, "sink", &type, err);
-    if (rc != 0)
+    if (!type)
         return rc;
     sink->type = type->type;
     config->sink_count++;
@@ -241,7 +241,7 @@ static int substitute_all(struct cbt_settings *settings, struct cbt_err *err)
 static int take_host_name(struct cbt_config *config, struct cbt_settings *settings, struct cbt_err *err)
 {
     char host_name[256] = "";
-    if (*config->cbtap.server_name)
+    if (config->cbtap.server_name && *config->cbtap.server_name)
         return 0;
     if (gethostname(host_name, sizeof host_name - 1) != 0 || !*host_name)
         return cbt_err_set(err, CBT_EINVAL, "cannot find out this host's name: set server_name in [cbtap]");

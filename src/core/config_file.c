@@ -282,11 +282,11 @@ static int take_section(struct cbt_settings *settings, const char *text, struct 
 {
     struct cbt_section *section = NULL;
     int rc = add_section(settings, name, section_line(text, name), &section, err);
-    if (rc != 0)
+    if (!section)
         return rc;
     int count = 0, ini_rc = 0;
     char **keys = ini_get_attribute_list(ini, name, &count, &ini_rc);
-    if (!keys && ini_rc != 0)
+    if (!keys)
         return out_of_memory(err);
     for (int i = 0; i < count && rc == 0; i++) {
         struct value_obj *object = NULL;
@@ -313,7 +313,7 @@ static int take_all(struct cbt_settings *settings, const char *text, struct ini_
 {
     int count = 0, ini_rc = 0, rc = 0;
     char **names = ini_get_section_list(ini, &count, &ini_rc);
-    if (!names && ini_rc != 0)
+    if (!names)
         return out_of_memory(err);
     for (int i = 0; i < count && rc == 0; i++)
         rc = take_section(settings, text, ini, names[i], err);
@@ -360,6 +360,27 @@ static char *trimmed(const char *begin, const char *end)
     return strndup(begin, (size_t)(end - begin));
 }
 
+/* Puts the key into its section over what is there. Takes `raw` over. */
+static int put_override(struct cbt_settings *settings, const char *name, const char *key, char *raw,
+                        struct cbt_err *err)
+{
+    int rc = 0;
+    struct cbt_section *section = find_section(settings, name);
+    if (!section)
+        rc = add_section(settings, name, 0, &section, err);
+    struct cbt_setting *known = (struct cbt_setting *)cbt_section_setting(section, key);
+    if (known) {
+        free(known->raw);
+        known->raw = raw;
+        known->line = 0;
+        return 0;
+    }
+    if (section)
+        rc = add_setting(section, key, raw, 0, err);
+    free(raw);
+    return rc;
+}
+
 int cbt_settings_override(struct cbt_settings *settings, const char *text, struct cbt_err *err)
 {
     size_t offset = 0;
@@ -379,22 +400,14 @@ int cbt_settings_override(struct cbt_settings *settings, const char *text, struc
             (int)(equal && equal - text < 64 ? equal - text : 64), text);
     char *name = trimmed(text, dot), *key = trimmed(dot + 1, equal),
          *raw = trimmed(equal + 1, text + strlen(text));
-    int rc = name && key && raw ? 0 : out_of_memory(err);
-    struct cbt_section *section = rc == 0 ? find_section(settings, name) : NULL;
-    if (rc == 0 && (*name == '\0' || *key == '\0'))
+    int rc;
+    if (!name || !key || !raw) {
+        rc = out_of_memory(err);
+    } else if (*name == '\0' || *key == '\0') {
         rc = cbt_err_set(err, CBT_EINVAL, "-s: no section or no key before the equal sign");
-    if (rc == 0 && !section)
-        rc = add_section(settings, name, 0, &section, err);
-    if (rc == 0) {
-        struct cbt_setting *known = (struct cbt_setting *)cbt_section_setting(section, key);
-        if (known) {
-            free(known->raw);
-            known->raw = raw;
-            known->line = 0;
-            raw = NULL;
-        } else {
-            rc = add_setting(section, key, raw, 0, err);
-        }
+    } else {
+        rc = put_override(settings, name, key, raw, err);
+        raw = NULL;
     }
     free(name);
     free(key);

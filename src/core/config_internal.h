@@ -9,7 +9,7 @@
 #include "cbtap/config.h"
 #include "cbtap/text.h"
 
-#define CBT_CONFIG_FILE_MAX_BYTES    (1024 * 1024)
+#define CBT_CONFIG_FILE_MAX_BYTES    1048576
 #define CBT_CONFIG_LINES_MAX         10000
 #define CBT_CONFIG_SECTIONS_MAX      128
 #define CBT_CONFIG_NAME_MAX_BYTES    48    /* NAME of [source.NAME] */
@@ -54,11 +54,11 @@ extern const size_t cbt_option_count;
 
 /* A section that options.def knows. */
 struct cbt_section_type {
-    enum cbt_section_kind kind;
     const char *role; /* "cbtap", "decode", "filter": the section's name; "source", "sink": [role.NAME] */
     const char *type; /* value of `type` where there is one, else NULL */
-    bool built;
     const char *help;
+    enum cbt_section_kind kind;
+    bool built;
 };
 
 extern const struct cbt_section_type cbt_section_types[];

@@ -34,21 +34,23 @@ const struct cbt_option cbt_options[] = {
 const size_t cbt_option_count = sizeof cbt_options / sizeof cbt_options[0];
 
 const struct cbt_section_type cbt_section_types[] = {
-    {CBT_SECTION_cbtap, "cbtap", NULL, true, "The process as a whole."},
-    {CBT_SECTION_amqp, "source", "amqp", true,
-     "Takes events from a RabbitMQ queue. Any number of such sections, each with a name of its own."},
-    {CBT_SECTION_redis, "source", "redis", true,
-     "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap."},
-    {CBT_SECTION_amqp, "source", "archive", false, ""},
-    {CBT_SECTION_decode, "decode", NULL, true,
-     "Bounds of what is unpacked and decoded; beyond is a dead letter."},
-    {CBT_SECTION_filter, "filter", NULL, true, "Which events are forwarded, and how their times look."},
-    {CBT_SECTION_kafka, "sink", "kafka", true, "Publishes to Kafka."},
-    {CBT_SECTION_kafka, "sink", "file", false, ""},
-    {CBT_SECTION_kafka, "sink", "stdout", false, ""},
-    {CBT_SECTION_kafka, "sink", "tcp", false, ""},
-    {CBT_SECTION_kafka, "sink", "udp", false, ""},
-    {CBT_SECTION_kafka, "sink", "syslog", false, ""},
+    {"cbtap", NULL, "The process as a whole.", CBT_SECTION_cbtap, true},
+    {"source", "amqp",
+     "Takes events from a RabbitMQ queue. Any number of such sections, each with a name of its own.",
+     CBT_SECTION_amqp, true},
+    {"source", "redis",
+     "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap.",
+     CBT_SECTION_redis, true},
+    {"source", "archive", "", CBT_SECTION_amqp, false},
+    {"decode", NULL, "Bounds of what is unpacked and decoded; beyond is a dead letter.", CBT_SECTION_decode,
+     true},
+    {"filter", NULL, "Which events are forwarded, and how their times look.", CBT_SECTION_filter, true},
+    {"sink", "kafka", "Publishes to Kafka.", CBT_SECTION_kafka, true},
+    {"sink", "file", "", CBT_SECTION_kafka, false},
+    {"sink", "stdout", "", CBT_SECTION_kafka, false},
+    {"sink", "tcp", "", CBT_SECTION_kafka, false},
+    {"sink", "udp", "", CBT_SECTION_kafka, false},
+    {"sink", "syslog", "", CBT_SECTION_kafka, false},
 };
 const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
 

@@ -219,7 +219,7 @@ int cbt_option_parse(const struct cbt_option *option, const char *value, void *f
         return parse_num(option, value, field, err);
     case CBT_KIND_bool:
         rc = parse_choice("true|false", value, &choice, err);
-        if (rc == 0)
+        if (choice)
             *(bool *)field = choice[0] == 't';
         return rc;
     case CBT_KIND_choice:

@@ -176,9 +176,8 @@ static int parse(struct cbt_redis *self, int frames_max, struct cbt_err *err)
     return count;
 }
 
-int cbt_redis_read(void *arg, unsigned frames_max, struct cbt_err *err)
+int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err)
 {
-    struct cbt_redis *self = arg;
     unsigned count = 0;
     for (;;) {
         int n = parse(self, (int)(frames_max - count), err);

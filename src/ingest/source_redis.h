@@ -94,7 +94,7 @@ int cbt_redis_probe(const struct cbt_source_config *config, char *ret_report, si
 void cbt_redis_read_start(struct cbt_redis *self);
 void cbt_redis_read_reset(struct cbt_redis *self);
 /* Takes what has arrived, at most `frames_max` messages; as read of struct cbt_source. */
-int cbt_redis_read(void *self, unsigned frames_max, struct cbt_err *err);
+int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err);
 
 /* redis_rest.c. True where the reader waits for the rest of a long string: that does not go through the
  * reader, but is for cbt_redis_rest_take, which takes what has been received of it. */

@@ -40,7 +40,9 @@ static int find_program(void **state)
     ssize_t len = readlink("/proc/self/exe", program_path, sizeof program_path - 16);
     assert_true(len > 0);
     program_path[len] = '\0';
-    strcpy(strrchr(program_path, '/'), "/cbtap");
+    char *slash = strrchr(program_path, '/');
+    assert_non_null(slash);
+    snprintf(slash, 16, "/cbtap");
     if (access(program_path, X_OK) != 0) {
         print_error("%s is missing: build the target cbtap first\n", program_path);
         return -1;

@@ -344,7 +344,8 @@ static void bytes_that_are_no_text_have_their_line(void **state)
 static void sizes_have_limits(void **state)
 {
     (void)state;
-    size_t bytes = 2u * 1024 * 1024;
+    const size_t mebibyte = 1048576;
+    size_t bytes = 2 * mebibyte;
     char *text = malloc(bytes + 1);
     assert_non_null(text);
     memset(text, '#', bytes);
@@ -353,16 +354,16 @@ static void sizes_have_limits(void **state)
 
     /* A line as long as the file may be. */
     memcpy(text, "[cbtap]\nserver_name=", 20);
-    memset(text + 20, 'x', 1024 * 1024 - 20);
-    expect_bytes(text, 1024 * 1024, "FILE:2: [cbtap] server_name: the value is longer than 65536 bytes");
-    memset(text, 'x', 1024 * 1024);
+    memset(text + 20, 'x', mebibyte - 20);
+    expect_bytes(text, mebibyte, "FILE:2: [cbtap] server_name: the value is longer than 65536 bytes");
+    memset(text, 'x', mebibyte);
     memcpy(text, "[cbtap]\n", 8);
-    memcpy(text + 1024 * 1024 - 3, "=1\n", 3);
-    expect_bytes(text, 1024 * 1024, "FILE:2: the name is too long");
-    memset(text, 'x', 1024 * 1024);
+    memcpy(text + mebibyte - 3, "=1\n", 3);
+    expect_bytes(text, mebibyte, "FILE:2: the name is too long");
+    memset(text, 'x', mebibyte);
     text[0] = '[';
-    text[1024 * 1024 - 1] = ']';
-    expect_bytes(text, 1024 * 1024, "FILE:1: the name is too long");
+    text[mebibyte - 1] = ']';
+    expect_bytes(text, mebibyte, "FILE:1: the name is too long");
 
     size_t len = 0;
     for (int i = 0; i < 10001; i++)
@@ -374,7 +375,7 @@ static void sizes_have_limits(void **state)
 static void ten_thousand_sections_are_refused_at_once(void **state)
 {
     (void)state;
-    char *text = malloc(10000 * 32);
+    char *text = malloc(320000);
     assert_non_null(text);
     size_t len = 0;
     for (int i = 0; i < 10000; i++)

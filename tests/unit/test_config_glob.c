@@ -160,11 +160,12 @@ static void topics_that_match_endpoint_events(void **state)
             fail_msg("%s", rows[i].pattern);
     /* Many # end in time. */
     char pattern[256] = "#";
-    for (int i = 0; i < 120; i++)
-        strcat(pattern, ".#");
+    size_t len = 1;
+    for (; len < 241; len += 2)
+        memcpy(pattern + len, ".#", 3);
     assert_true(cbt_topic_matches_events(text_of(pattern)));
-    strcpy(pattern + strlen(pattern) - 1, "x.y.z.w");
-    cbt_topic_matches_events(text_of(pattern));
+    memcpy(pattern + len - 1, "x.y.z.w", 8);
+    assert_false(cbt_topic_matches_events(text_of(pattern)));
 }
 
 static void lists(void **state)

@@ -157,7 +157,8 @@ static int teardown(void **state)
         free(f->receiver.pushed[i].channel);
     }
     DIR *dir = opendir(f->dir);
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));)
         unlinkat(dirfd(dir), entry->d_name, 0);
     closedir(dir);
     rmdir(f->dir);
@@ -222,7 +223,8 @@ static size_t put_bulk(char *out, const char *data, size_t len)
 {
     size_t used = (size_t)sprintf(out, "$%zu\r\n", len);
     memcpy(out + used, data, len);
-    memcpy(out + used + len, "\r\n", 2);
+    out[used + len] = '\r';
+    out[used + len + 1] = '\n';
     return used + len + 2;
 }
 
@@ -384,7 +386,7 @@ static void long_messages_cut_at_random_keep_their_bytes(void **state)
     struct fixture *f = *state;
     unsigned seed = 12345;
     connect_source(f);
-    char *stream = malloc(4u * 1024 * 1024);
+    char *stream = malloc(4000000);
     assert_non_null(stream);
     size_t len = 0, sizes[60];
     char *body = pattern_bytes(20000);
@@ -582,7 +584,7 @@ static void disconnection_counts_as_a_gap_with_its_length(void **state)
     assert_int_equal(read_source(f, 16, &err), CBT_EIO);
     cbt_source_redis.disconnect(f->source);
     /* A failed try counts what has passed so far. */
-    while (cbt_now_ns() - before_ns < 30 * 1000000)
+    while (cbt_now_ns() - before_ns < 30000000)
         poll(NULL, 0, 1);
     f->redis.command = "SELECT";
     f->redis.answer = "-LOADING Redis is loading the dataset in memory\r\n";
@@ -590,7 +592,7 @@ static void disconnection_counts_as_a_gap_with_its_length(void **state)
     uint64_t first = counter(f, CBT_COUNT_gap_milliseconds);
     assert_in_range(first, 20, (uint64_t)(cbt_now_ns() - before_ns) / 1000000);
     f->redis.command = NULL;
-    while (cbt_now_ns() - before_ns < 60 * 1000000)
+    while (cbt_now_ns() - before_ns < 60000000)
         poll(NULL, 0, 1);
     connect_source(f);
     uint64_t whole = counter(f, CBT_COUNT_gap_milliseconds);
