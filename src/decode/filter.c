@@ -131,7 +131,8 @@ bool cbt_filter_takes_name(const struct cbt_filter *filter, struct cbt_text name
 {
     char text[NAME_MAX_BYTES];
     size_t len = name.len < sizeof(text) ? name.len : sizeof(text) - 1;
-    memcpy(text, name.data, len);
+    if (len > 0)
+        memcpy(text, name.data, len);
     text[len] = '\0';
     return takes(filter, text);
 }
