@@ -175,6 +175,17 @@ static int send_heartbeat(struct cbt_amqp *self, int64_t now_ns, struct cbt_err 
     return CBT_OK;
 }
 
+/* Why poll says that the connection is over: the socket's own error where there is one. */
+static int hung_up(struct cbt_amqp *self, int fd, struct cbt_err *err)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    self->broken = true;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0)
+        return cbt_err_set(err, CBT_EIO, "the connection to the broker failed: %s", strerror(error));
+    return cbt_err_set(err, CBT_EIO, "the broker closed the connection");
+}
+
 /* A peer that hung up, or that has sent nothing for two heartbeats although there is nothing of it left to
  * read. */
 static int watch_peer(struct cbt_amqp *self, int64_t now_ns, struct cbt_err *err)
@@ -184,10 +195,8 @@ static int watch_peer(struct cbt_amqp *self, int64_t now_ns, struct cbt_err *err
     /* Where it is read, the read finds the end, and perhaps before it the broker's reason. */
     bool is_read = self->stage != CBT_AMQP_HELD && self->stage != CBT_AMQP_REFUSE;
     if (n == 1 && (fd.revents & (POLLERR | POLLHUP | POLLNVAL | POLLRDHUP)) != 0 &&
-        (!is_read || (fd.revents & POLLIN) == 0)) {
-        self->broken = true;
-        return cbt_err_set(err, CBT_EIO, "the broker closed the connection");
-    }
+        (!is_read || (fd.revents & POLLIN) == 0))
+        return hung_up(self, fd.fd, err);
     if (self->heartbeat_ns == 0 || now_ns - self->watched_ns < NS_PER_S || (fd.revents & POLLIN) != 0)
         return CBT_OK;
     self->watched_ns = now_ns;
