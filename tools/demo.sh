@@ -151,7 +151,7 @@ cat > "$dir/stop" << STOP
 # Ends what tools/demo.sh --keep left running.
 for pid in ${pids[*]}; do
   kill \$pid 2> /dev/null
-  while kill -0 \$pid 2> /dev/null; do sleep 0.1; done
+  while readlink /proc/\$pid/exe > /dev/null 2>&1; do sleep 0.1; done
 done
 rm -rf '$dir'
 STOP

@@ -12,6 +12,7 @@ became of everything that came in, and exits with 1 if any of it is unaccounted 
 import argparse
 import collections
 import json
+import math
 import os
 import re
 import shutil
@@ -70,8 +71,6 @@ def size(value):
 
 
 def duration(seconds):
-    if seconds is None:
-        return "-"
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
@@ -84,20 +83,20 @@ def duration(seconds):
 
 
 def percentile(new, old, part):
-    """Of what came between two scrapes, by interpolation within the bucket; None where nothing came."""
+    """Of what came between two scrapes, by interpolation within the bucket, as a text."""
     before = dict(old)
     counts = [(bound, count - before.get(bound, 0)) for bound, count in new]
     if not counts or counts[-1][1] <= 0:
-        return None
+        return "-"
     wanted = part * counts[-1][1]
     low_bound = low_count = 0
     for bound, count in counts:
         if count >= wanted:
             if bound == float("inf"):
-                return low_bound
-            return low_bound + (bound - low_bound) * (wanted - low_count) / max(count - low_count, 1)
+                break
+            return duration(low_bound + (bound - low_bound) * (wanted - low_count) / max(count - low_count, 1))
         low_bound, low_count = bound, count
-    return low_bound
+    return "over " + duration(low_bound)
 
 
 class Picture:
@@ -110,7 +109,7 @@ class Picture:
         return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
 
     def bar(self, part):
-        full = round(max(0, min(1, part)) * BAR_WIDTH)
+        full = min(BAR_WIDTH, math.ceil(max(0, part) * BAR_WIDTH))
         code = "31" if part > 0.9 else "33" if part > 0.6 else "32"
         return "[" + self.paint(code, "█" * full) + "·" * (BAR_WIDTH - full) + "]"
 
@@ -192,7 +191,7 @@ class Picture:
         yield self.head("time it takes", "", "half within", "95 %", "99 %")
         for title, name in (("decode", "cbtap_decode_seconds"), ("delivery", "cbtap_delivery_seconds"),
                             ("end to end", "cbtap_end_to_end_seconds"), ("event lag", "cbtap_event_lag_seconds")):
-            yield self.row(title, *(duration(percentile(new.buckets(name), old.buckets(name), part))
+            yield self.row(title, *(percentile(new.buckets(name), old.buckets(name), part)
                                     for part in (0.5, 0.95, 0.99)), state=" " * 13)
 
     def lines(self):
@@ -214,7 +213,7 @@ class Picture:
                 f"delivered {number(self.rate('cbtap_sink_delivered_records_total'))} records/s "
                 f"({number(now.sum('cbtap_sink_delivered_records_total'))} in all), "
                 f"in flight {size(now.sum('cbtap_inflight_bytes'))} of {size(now.sum('cbtap_inflight_bytes_limit'))}, "
-                f"99 % within {duration(lag)}, dead letters {number(now.sum('cbtap_decode_dead_letters_total'))}")
+                f"99 % within {lag}, dead letters {number(now.sum('cbtap_decode_dead_letters_total'))}")
 
 
 VISIBLE = re.compile(r"(\x1b\[[0-9;]*m)|.")
