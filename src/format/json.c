@@ -29,9 +29,15 @@ static const struct row {
     [CBT_TYPE_crossprocopen] = {cbt_json_crossprocopen, PROCESS | HASHES},
     [CBT_TYPE_remotethread] = {cbt_json_remotethread, PROCESS | HASHES},
     [CBT_TYPE_emetmitigation] = {cbt_json_emetmitigation, PROCESS | HASHES},
+    [CBT_TYPE_filelessscriptload] = {cbt_json_filelessscriptload, PROCESS | HASHES},
+    [CBT_TYPE_filebackedscriptload] = {cbt_json_filebackedscriptload, PROCESS | HASHES},
+    [CBT_TYPE_netconnblocked] = {cbt_json_netconnblocked, PROCESS | HASHES},
     [CBT_TYPE_tamper] = {cbt_json_tamper, 0},
     [CBT_TYPE_processblock] = {cbt_json_processblock, 0},
     [CBT_TYPE_module] = {cbt_json_module, 0},
+    [CBT_TYPE_vtwrite] = {cbt_json_vtwrite, PROCESS | HASHES},
+    [CBT_TYPE_vtload] = {cbt_json_vtload, PROCESS},
+    [CBT_TYPE_processmeta] = {cbt_json_processmeta, PROCESS | HASHES},
     [CBT_TYPE_unknown] = {cbt_json_unknown, PROCESS | HASHES},
 };
 

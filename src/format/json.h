@@ -48,7 +48,8 @@ typedef uint8_t *cbt_json_keys_fn(struct cbt_json_writer *w, uint8_t *p);
 cbt_json_keys_fn cbt_json_process, cbt_json_childproc, cbt_json_crossprocopen, cbt_json_remotethread;
 cbt_json_keys_fn cbt_json_moduleload, cbt_json_filemod, cbt_json_regmod, cbt_json_netconn;
 cbt_json_keys_fn cbt_json_emetmitigation, cbt_json_tamper, cbt_json_processblock, cbt_json_module;
-cbt_json_keys_fn cbt_json_unknown;
+cbt_json_keys_fn cbt_json_filelessscriptload, cbt_json_filebackedscriptload, cbt_json_netconnblocked;
+cbt_json_keys_fn cbt_json_vtwrite, cbt_json_vtload, cbt_json_processmeta, cbt_json_unknown;
 
 /* A notification: its own text, with type and cb_server set. */
 uint8_t *cbt_json_notification(struct cbt_json_writer *w, uint8_t *p);

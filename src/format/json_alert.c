@@ -2,7 +2,7 @@
 /* emetmitigation, tamper and processblock: what was prevented, or should have been. */
 #include "format/json_row.h"
 
-static const struct cbt_json_name mitigations[] = {
+const struct cbt_json_name cbt_json_mitigations[19] = {
     [1] = JSON_NAME("Dep"),
     [2] = JSON_NAME("Sehop"),
     [3] = JSON_NAME("Asr"),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* netconn, of either message: what processes do to the network. */
+/* netconn and netconnblocked, of the old and the new messages: what processes do to the network. */
 #include "format/json_row.h"
 
 /* An address that is not there is 0.0.0.0. */
@@ -38,4 +38,29 @@ static uint8_t *netconn_old(struct cbt_json_writer *w, uint8_t *p, const CbNetCo
 uint8_t *cbt_json_netconn(struct cbt_json_writer *w, uint8_t *p)
 {
     return w->msg->networkv2 != NULL ? netconn(w, p, w->msg->networkv2) : netconn_old(w, p, w->msg->network);
+}
+
+static const struct cbt_json_name netconn_block_types[] = {[1] = JSON_NAME("NetworkIsolation")};
+
+/* The blocked messages have the fields of the others, by the same names. */
+static uint8_t *blocked(struct cbt_json_writer *w, uint8_t *p, const CbNetConnBlockedMsgv2 *m)
+{
+#define CBT_JSON_netconn
+#define CBT_JSON_netconnblocked
+#include "format/json_keys.def"
+    return p;
+}
+
+static uint8_t *blocked_old(struct cbt_json_writer *w, uint8_t *p, const CbNetConnBlockedMsg *m)
+{
+#define CBT_JSON_netconn_old
+#define CBT_JSON_netconnblocked
+#include "format/json_keys.def"
+    return p;
+}
+
+uint8_t *cbt_json_netconnblocked(struct cbt_json_writer *w, uint8_t *p)
+{
+    return w->msg->netconnblockedv2 != NULL ? blocked(w, p, w->msg->netconnblockedv2)
+                                            : blocked_old(w, p, w->msg->netconnblocked);
 }

@@ -118,6 +118,9 @@ struct cbt_json_name {
         (uint8_t)(sizeof(name) + 1), "\"" name "\""                                                          \
     }
 
+/* EMET's mitigations, without "action". */
+extern const struct cbt_json_name cbt_json_mitigations[19];
+
 #define json_name(w, p, names, value)                                                                        \
     json_name_of((p), (names), sizeof(names) / sizeof((names)[0]), (int32_t)(value))
 

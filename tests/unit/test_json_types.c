@@ -540,6 +540,131 @@ static void module(void **state)
         "\"sign_time\":\"23\"}}");
 }
 
+static void scripts(void **state)
+{
+    (void)state;
+    expect_json(without_links, HEADER "23{}",
+                TYPE("filelessscriptload", "filelessscriptload") NO_PROCESS NO_HASHES
+                ",\"script\":\"\",\"script_sha256\":\"\"}");
+    expect_json(with_links, FULL "23{1:'a(\"b\")' 2:'0aF'}",
+                TYPE("filelessscriptload", "filelessscriptload") FULL_PROCESS FULL_HASHES FULL_LINKS
+                ",\"script\":\"a(\\\"b\\\")\",\"script_sha256\":\"0aF\"}");
+    expect_json(without_links, HEADER "24{}",
+                TYPE("filebackedscriptload", "filebackedscriptload") NO_PROCESS NO_HASHES
+                ",\"script\":\"\",\"script_sha256\":\"\",\"script_path\":\"\"}");
+    expect_json(with_links, FULL "24{1:'s' 2:'h' 3:'c:\\s.ps1'}",
+                TYPE("filebackedscriptload", "filebackedscriptload") FULL_PROCESS FULL_HASHES FULL_LINKS
+                ",\"script\":\"s\",\"script_sha256\":\"h\",\"script_path\":\"c:\\\\s.ps1\"}");
+}
+
+static void netconnblocked_of_either_message(void **state)
+{
+    (void)state;
+    expect_json(
+        without_links, HEADER "21{}",
+        TYPE("netconnblocked", "blocked_netconn") NO_PROCESS NO_HASHES
+        ",\"blocked_reason\":\"NetworkIsolation\",\"domain\":\"\",\"protocol\":6,\"direction\":\"outbound\","
+        "\"remote_ip\":\"0.0.0.0\",\"remote_port\":0,\"local_ip\":\"0.0.0.0\",\"local_port\":0,"
+        "\"proxy\":false}");
+    expect_json(
+        with_links,
+        FULL
+        "21{1:2 2:99 3:17 4:'d' 5:0 6:1 7{2:1} 8:36895 9:'x' 10{2:2} 11:47873 12{2:3} 13:80 14:'J' 15:'S'}",
+        TYPE("netconnblocked", "blocked_netconn") FULL_PROCESS FULL_HASHES FULL_LINKS
+        ",\"blocked_reason\":\"unknown (2)\",\"domain\":\"d\",\"protocol\":17,\"direction\":\"inbound\","
+        "\"remote_ip\":\"2.0.0.0\",\"remote_port\":443,\"local_ip\":\"3.0.0.0\",\"local_port\":20480,"
+        "\"proxy\":true,\"proxy_ip\":\"1.0.0.0\",\"proxy_port\":8080,\"proxy_domain\":\"x\",\"ja3\":\"J\","
+        "\"ja3s\":\"S\"}");
+    expect_json(
+        without_links, HEADER "18{}",
+        TYPE("netconnblocked", "blocked_netconn") NO_PROCESS NO_HASHES
+        ",\"blocked_reason\":\"NetworkIsolation\",\"domain\":\"\",\"protocol\":6,\"direction\":\"outbound\","
+        "\"ipv4\":\"0.0.0.0\",\"port\":0}");
+    expect_json(
+        with_links, FULL "18{1:1 2:1 5:47873 6:17 7:'d' 8:0 13:2 14:36895 15:3 16:80}",
+        TYPE("netconnblocked", "blocked_netconn") FULL_PROCESS FULL_HASHES FULL_LINKS
+        ",\"blocked_reason\":\"NetworkIsolation\",\"domain\":\"d\",\"protocol\":17,\"direction\":\"inbound\","
+        "\"ipv4\":\"1.0.0.0\",\"port\":443,\"remote_ip\":\"2.0.0.0\",\"remote_port\":8080,"
+        "\"local_ip\":\"3.0.0.0\",\"local_port\":20480}");
+}
+
+static void vtwrite_and_vtload(void **state)
+{
+    (void)state;
+    expect_json(
+        without_links, HEADER "10{}",
+        TYPE("vtwrite", "vtwrite") NO_PROCESS NO_HASHES
+        ",\"path\":\"\",\"file_md5\":\"\",\"file_sha256\":\"\",\"is_pe_module\":false,\"writer_path\":\"\","
+        "\"writer_md5\":\"\"}");
+    expect_json(with_links, FULL "10{1:x01 2:x02 3:1 4:'w' 5:'f' 6:x03}",
+                TYPE("vtwrite", "vtwrite") FULL_PROCESS FULL_HASHES FULL_LINKS
+                ",\"path\":\"f\",\"file_md5\":\"02\",\"file_sha256\":\"03\",\"is_pe_module\":true,"
+                "\"writer_path\":\"w\",\"writer_md5\":\"01\"}");
+    expect_json(without_links, "1{1:4 11:xEE 14:xFF} 11{}",
+                TYPE("vtload", "vtload") NO_PROCESS ",\"md5\":\"\",\"sha256\":\"FF\",\"loader_md5\":\"\"}");
+    expect_json(with_links, FULL "11{1:x01 2:x02}",
+                TYPE("vtload", "vtload") FULL_PROCESS FULL_LINKS
+                ",\"md5\":\"02\",\"sha256\":\"FFEE\",\"loader_md5\":\"01\"}");
+}
+
+static void processmeta_has_every_field_that_is_set(void **state)
+{
+    (void)state;
+    expect_json(without_links, HEADER "19{}", TYPE("processmeta", "process_meta") NO_PROCESS NO_HASHES "}");
+    /* Its guid never counts, for the common key is always there; its path counts where the header has none.
+     */
+    expect_json(without_links, HEADER "19{1:5 5:'p'}",
+                TYPE("processmeta", "process_meta") NO_PROCESS NO_HASHES ",\"process_path\":\"p\"}");
+    expect_json(without_links, "1{1:4 12:''} 19{5:''}",
+                TYPE("processmeta", "process_meta") NO_PROCESS NO_HASHES ",\"process_path\":\"\"}");
+    expect_json(
+        with_links,
+        FULL
+        "19{1:5 2:-2 3:-3 4:x04 5:'no' 6:'6' 7:'7' 8:'8' 9:-9 10:-10 11:x0B 12:'12' 13:13 14:14 15:15 16:16 "
+        "17:17 18:18 19:19 20:-20 21:-9223372036854775808 22:22 23:1 24{1:8} 24{} 24{1:99} 25:x19 26:x1A "
+        "27:-2}",
+        TYPE("processmeta", "process_meta") FULL_PROCESS FULL_HASHES FULL_LINKS
+        ",\"process_create_time\":-2,\"process_pid\":-3,\"process_md5\":\"04\",\"uid\":\"6\","
+        "\"username\":\"7\",\"commandline\":\"8\",\"parent_pid\":-9,\"parent_create_time\":-10,"
+        "\"parent_md5\":\"0B\",\"parent_path\":\"12\",\"modload_count\":13,\"filemod_count\":14,"
+        "\"netconn_count\":15,\"regmod_count\":16,\"childproc_count\":17,\"crossproc_count\":18,"
+        "\"emet_count\":19,\"processblock_count\":-20,\"sensor_start_time\":-9223372036854775808,"
+        "\"sensor_segment\":22,\"creationobserved\":true,\"actions\":[\"Eaf\",\"Dep\",\"unknown (99)\"],"
+        "\"process_sha256\":\"19\",\"parent_sha256\":\"1A\",\"logon_type\":-2}");
+    /* What is set to its default is set. */
+    expect_json(without_links, HEADER "19{13:0 23:0 27:0}",
+                TYPE("processmeta", "process_meta") NO_PROCESS NO_HASHES
+                ",\"modload_count\":0,\"creationobserved\":false,\"logon_type\":0}");
+}
+
+static void processmeta_with_very_many_actions_fits_any_buffer(void **state)
+{
+    (void)state;
+    struct pb record = {0}, member = {0};
+    struct cbt_event event;
+    struct cbt_err err;
+    enum cbt_dead_reason reason;
+    struct exact_buf out;
+    pb_header(&record, 1);
+    for (unsigned i = 0; i < 5000; i++)
+        pb_bytes(&member, 24, "\x08\x0D", 2);
+    pb_message(&record, 19, &member);
+    assert_int_equal(cbt_decode_event(decoder, pb_text(&record), NULL, &event, &reason, &err), 0);
+    exact_init(&out, 0, SIZE_MAX);
+    assert_int_equal(cbt_format_find("json")->encode(with_links, &event, &out.buf, &err), 0);
+    struct jv *value = jv_parse(out.buf.begin, cbt_buf_len(&out.buf));
+    const struct jv *actions = jv_get(value, "actions");
+    unsigned count = 0;
+    assert_non_null(actions);
+    for (const struct jv *v = actions->children; v != NULL; v = v->next, count++)
+        assert_string_equal(v->text, "SimulateExecFlow");
+    assert_int_equal(count, 5000);
+    jv_free(value);
+    exact_free(&out);
+    pb_free(&record);
+    pb_free(&member);
+}
+
 static void unknown_has_the_process_and_the_raw_record(void **state)
 {
     (void)state;
@@ -745,6 +870,11 @@ int main(void)
         cmocka_unit_test(tamper_has_nothing_of_a_process),
         cmocka_unit_test(processblock),
         cmocka_unit_test(module),
+        cmocka_unit_test(scripts),
+        cmocka_unit_test(netconnblocked_of_either_message),
+        cmocka_unit_test(vtwrite_and_vtload),
+        cmocka_unit_test(processmeta_has_every_field_that_is_set),
+        cmocka_unit_test(processmeta_with_very_many_actions_fits_any_buffer),
         cmocka_unit_test(unknown_has_the_process_and_the_raw_record),
         cmocka_unit_test(event_over_the_limit_is_refused_without_writing_beyond),
         cmocka_unit_test(long_configuration_is_refused_and_names_are_escaped),
