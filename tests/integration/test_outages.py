@@ -6,6 +6,7 @@ import pytest
 
 from bus import Load, Publisher, queue_depth
 from events import Fleet
+from harness import OVERDRAWN_BYTES_MAX
 from process import until
 
 MIB = 1 << 20
@@ -114,8 +115,7 @@ def test_kafka_away_costs_latency_not_memory_nor_events(run, rabbitmq, kafka, pb
     tap.wait_ready()
     tap.metrics().assert_balance_at_rest()
     assert metrics("cbtap_inflight_bytes_limit") == limit
-    # One frame may overdraw it to its end: a frame here makes 60 KB of records.
-    assert highest <= limit + MIB, f"{highest} bytes in flight, {limit} allowed"
+    assert highest <= limit + OVERDRAWN_BYTES_MAX, f"{highest} bytes in flight, {limit} allowed"
     if not scale.sanitizer:
         peak = tap.memory_bytes("VmHWM")
         assert peak <= limit + MEMORY_CONSTANT_BYTES, f"{peak >> 20} MiB used, {before >> 20} MiB before the outage"
