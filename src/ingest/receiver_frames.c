@@ -125,8 +125,9 @@ void cbt_receiver_recycle(struct cbt_receiver *r, struct cbt_frame *frame)
         r->newest = frame->older;
 
     struct cbt_block *block = frame->first_block;
-    for (uint32_t i = 0; i < frame->record_blocks; i++) {
-        struct cbt_block *next = block->next;
+    for (uint32_t left = frame->record_blocks; left > 0; left--) {
+        /* The last one's next is not the frame's: its worker may be setting it right now. */
+        struct cbt_block *next = left > 1 ? block->next : NULL;
         cbt_block_unref(block);
         block = next;
     }
