@@ -17,7 +17,7 @@
 /* Bytes behind any allocation that may be read (their content is arbitrary), for vector loads. */
 #define CBT_ARENA_SLACK_BYTES 64
 /* What stays committed from one reset to the next. */
-#define CBT_ARENA_KEEP_BYTES (1024u * 1024)
+#define CBT_ARENA_KEEP_BYTES 1048576u
 
 struct cbt_arena {
     uint8_t *base;

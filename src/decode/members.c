@@ -85,8 +85,9 @@ static uint8_t *put_varint(uint8_t *out, size_t value)
 
 bool cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *row, struct cbt_text *payload)
 {
-    /* Each joined field costs at most a tag and a length more than what it replaces. */
-    uint8_t *flat = cbt_arena_alloc(arena, payload->len + 32 * 10);
+    /* Each joined field costs at most a tag and a length more than what it replaces: 31 times 2 and 5 bytes.
+     */
+    uint8_t *flat = cbt_arena_alloc(arena, payload->len + 256);
     if (flat == NULL)
         return false;
     struct cbt_wire wire = cbt_wire_of(*payload);

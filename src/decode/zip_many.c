@@ -15,6 +15,10 @@
 #define END_BYTES     22u
 #define COMMENT_MAX   65535u
 
+#define LOCAL_SIGNATURE   0x04034b50u
+#define CENTRAL_SIGNATURE 0x02014b50u
+#define END_SIGNATURE     0x06054b50u
+
 static uint64_t le64(const uint8_t *at)
 {
     return cbt_le32(at) | (uint64_t)cbt_le32(at + 4) << 32;
@@ -114,16 +118,16 @@ static struct cbt_text wrap(const struct cbt_zip *zip, const struct cbt_zip_stat
     uint8_t *local = zip->copy;
     uint8_t *central = local + LOCAL_BYTES + name_bytes + stat->compressed_bytes;
     uint8_t *end = central + CENTRAL_BYTES + name_bytes;
-    memcpy(local, "PK\3\4", 4);
+    put32(local, LOCAL_SIGNATURE);
     put_common(local + 4, stat, name_bytes);
     memcpy(local + LOCAL_BYTES, name, name_bytes);
     memset(central, 0, CENTRAL_BYTES);
-    memcpy(central, "PK\1\2", 4);
+    put32(central, CENTRAL_SIGNATURE);
     put16(central + 4, 20);
     put_common(central + 6, stat, name_bytes);
     memcpy(central + CENTRAL_BYTES, name, name_bytes);
     memset(end, 0, END_BYTES);
-    memcpy(end, "PK\5\6", 4);
+    put32(end, END_SIGNATURE);
     put16(end + 8, 1);
     put16(end + 10, 1);
     put32(end + 12, (uint32_t)(CENTRAL_BYTES + name_bytes));

@@ -251,7 +251,7 @@ uint8_t *cbt_json_base64(struct cbt_json_out *out, uint8_t *p, const uint8_t *by
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     *p++ = '"';
     while (len > 0) {
-        size_t piece = len < JSON_PIECE_BYTES / 3 * 3 ? len : JSON_PIECE_BYTES / 3 * 3;
+        size_t piece = len < JSON_PIECE_BYTES ? len : JSON_PIECE_BYTES;
         p = cbt_json_room(out, p, JSON_ROOM(piece));
         for (size_t i = 0; i < piece; i += 3) {
             size_t n = piece - i;

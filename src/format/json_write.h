@@ -26,8 +26,9 @@
 #define JSON_FIXED_BYTES 3072u
 /* The same with it: server_name, and at most three links. */
 #define JSON_FIXED_BYTES_MAX (JSON_FIXED_BYTES + 4 * JSON_CONFIG_BYTES_MAX)
-/* Text and bytes are written in pieces of so much input, for each of which there is a check. */
-#define JSON_PIECE_BYTES 1024u
+/* Text and bytes are written in pieces of so much input, for each of which there is a check; a multiple of 3.
+ */
+#define JSON_PIECE_BYTES 1023u
 /* Input becomes at most six bytes each (\u00XX); a piece may end, and vector stores may write, a little
  * beyond. */
 #define JSON_ROOM(bytes) (((bytes) + 32) * 6 + 64)
