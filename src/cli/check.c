@@ -11,6 +11,7 @@
 #include "cbtap/sink.h"
 #include "cbtap/source.h"
 #include "cli/cli.h"
+#include "core/config_internal.h"
 
 #define REPORT_BYTES 1024
 
@@ -58,6 +59,7 @@ int cbt_cmd_check(const struct cbt_args *args)
     /* The findings are what was asked for, whatever the log's level. */
     cbt_log_configure(CBT_LOG_INFO,
                       strcmp(config->cbtap.log_format, "json") == 0 ? CBT_LOG_JSON : CBT_LOG_TEXT);
+    cbt_config_warn(config);
     if (cbt_pipeline_new(&pipeline, config, &err) != 0) {
         status = cbt_cli_fail(&err);
         goto out;

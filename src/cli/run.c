@@ -21,6 +21,7 @@
 #include "core/config_internal.h"
 
 #define STATUS_INTERVAL_MS 5000
+#define STOP_GRACE_MS      10000       /* on top of shutdown_timeout_ms */
 #define STUCK_NS           30000000000 /* as /healthz */
 
 struct daemon {
@@ -94,6 +95,7 @@ static void reload(struct daemon *d)
          * already. */
         (void)keep_config(d, config);
         cbt_cli_configure_log(config);
+        cbt_config_warn(config);
         cbt_config_log_changes(d->configs[0], config);
         cbt_log_info("configuration loaded again", CBT_S("file", d->args->config_path));
     } else {
@@ -165,6 +167,15 @@ static void set_interval(struct daemon *d)
         d->interval_ms = watchdog_us >= 4000 ? (int)(watchdog_us / 2000) : 2;
 }
 
+/* While it stops nobody looks at the watchdog, and the time-out is ours: systemd is to wait for both. */
+static void tell_stopping(const struct daemon *d)
+{
+    unsigned long long us = (d->configs[0]->cbtap.shutdown_timeout_ms + STOP_GRACE_MS) * 1000;
+    sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%llu", us);
+    if (d->watchdog)
+        sd_notifyf(0, "WATCHDOG_USEC=%llu", us);
+}
+
 static int start_and_serve(struct daemon *d)
 {
     struct cbt_err err;
@@ -178,7 +189,7 @@ static int start_and_serve(struct daemon *d)
     set_interval(d);
     serve(d);
     let_second_signal_end();
-    sd_notify(0, "STOPPING=1");
+    tell_stopping(d);
     if (cbt_pipeline_stop(d->pipeline, &err) != 0)
         cbt_log_warning("stopped with messages in flight", CBT_S("reason", err.text));
     else
@@ -197,8 +208,10 @@ int cbt_cmd_run(const struct cbt_args *args)
         cbt_config_free(config);
         status = CBT_EXIT_FAILED;
     }
-    if (status == 0)
+    if (status == 0) {
+        cbt_config_warn(config);
         status = start_and_serve(&d);
+    }
     cbt_pipeline_free(d.pipeline);
     for (size_t i = 0; i < d.config_count; i++)
         cbt_config_free(d.configs[i]);

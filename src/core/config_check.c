@@ -159,7 +159,22 @@ int cbt_config_check(const struct cbt_config *config, const struct cbt_settings 
     }
     if (rc == 0 && config->sink_count > CBT_SINKS_MAX)
         rc = cbt_err_set(err, CBT_EINVAL, "more than %d [sink.NAME] sections", CBT_SINKS_MAX);
-    if (rc == 0)
-        warn_of_doubles(config);
     return rc;
+}
+
+void cbt_config_warn(const struct cbt_config *config)
+{
+    const struct cbt_settings *settings = config->memory;
+    warn_of_doubles(config);
+    for (size_t i = 0; i < settings->count; i++) {
+        const struct cbt_section *section = &settings->sections[i];
+        for (size_t j = 0; j < section->count; j++) {
+            const struct cbt_setting *setting = &section->settings[j];
+            if (setting->line > 0 && strstr(setting->raw, " #"))
+                cbt_log_warning(
+                    "the value holds \" #\": a comment is a whole line, so this is part of the value",
+                    CBT_S("file", settings->path), CBT_I("line", setting->line),
+                    CBT_S("section", section->name), CBT_S("key", setting->key));
+        }
+    }
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "cbtap/log.h"
 #include "core/config_internal.h"
 
 static int out_of_memory(struct cbt_err *err)
@@ -299,10 +298,6 @@ static int take_section(struct cbt_settings *settings, const char *text, struct 
             break;
         }
         rc = add_setting(section, keys[i], value, line, err);
-        if (strstr(value, " #"))
-            cbt_log_warning("the value holds \" #\": a comment is a whole line, so this is part of the value",
-                            CBT_S("file", settings->path), CBT_I("line", line), CBT_S("section", name),
-                            CBT_S("key", keys[i]));
     }
     ini_free_attribute_list(keys);
     return rc;

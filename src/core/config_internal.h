@@ -130,9 +130,13 @@ bool cbt_topic_matches_events(struct cbt_text pattern);
  * item, but "a,,b" has an empty one. Start with *cursor at the list's first byte. */
 bool cbt_list_next(const char **cursor, struct cbt_text *ret_item);
 
-/* config_check.c: what concerns several options at once. Logs warnings. */
+/* config_check.c: what concerns several options at once. */
 int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings,
                      struct cbt_err *err);
+
+/* Logs what is no error and yet hardly meant: events that come twice, a value that looks as if a comment
+ * followed. To be called when the log is as the configuration wants it. */
+void cbt_config_warn(const struct cbt_config *config);
 
 /* config_changes.c: logs every key that differs and takes effect with a restart only; how many there are.
  * `running` is what the process was started with. */

@@ -271,6 +271,20 @@ static void check_validates_without_touching_a_peer(void **state)
     release(&p);
 }
 
+static void check_warns_whatever_the_level(void **state)
+{
+    (void)state;
+    struct program p;
+    RUN(&p, "check", "-c", "/dev/null", "-s", "source.b.type=amqp", "-s", "source.b.events=#", "-s",
+        "sink.k.type=kafka", "-s", "sink.k.kafka.bootstrap.servers=127.0.0.1:1", "-s",
+        "cbtap.log.level=error", "-s", "cbtap.log.format=json");
+    expect_exit(&p, 0);
+    expect_text(p.err, "\"level\":\"warning\"");
+    expect_text(p.err, "every event will be delivered twice");
+    assert_null(strstr(p.err, "\nwarning"));
+    release(&p);
+}
+
 static void check_shows_the_shortest_configuration_where_there_is_none(void **state)
 {
     (void)state;
@@ -444,7 +458,7 @@ static void run_tells_systemd_and_stops_by_signal(void **state)
         daemon_await(&d, "READY=1");
         daemon_await(&d, "STATUS=waiting: source r");
         kill(d.program.pid, signals[i]);
-        daemon_await(&d, "STOPPING=1");
+        daemon_await(&d, "STOPPING=1\nEXTEND_TIMEOUT_USEC=40000000");
         daemon_finish(&d, 0);
         expect_text(d.program.err, "info started version=" CBTAP_VERSION);
         expect_text(d.program.err, i == 0 ? "info stopping signal=SIGTERM" : "info stopping signal=SIGINT");
@@ -595,6 +609,7 @@ int main(void)
         cmocka_unit_test(wrong_usage_exits_2_and_says_what_was_meant),
         cmocka_unit_test(configuration_reference_is_written),
         cmocka_unit_test(check_validates_without_touching_a_peer),
+        cmocka_unit_test(check_warns_whatever_the_level),
         cmocka_unit_test(check_shows_the_shortest_configuration_where_there_is_none),
         cmocka_unit_test(check_print_masks_and_reads_back),
         cmocka_unit_test(check_connect_says_who_is_not_there),

@@ -281,6 +281,7 @@ static char *warnings_of(const char *text)
     struct captured captured;
     capture_begin(&captured);
     struct cbt_config *c = must_load(text, NULL, 0);
+    cbt_config_warn(c);
     char *out = capture_end(&captured);
     cbt_config_free(c);
     return out;
