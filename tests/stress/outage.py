@@ -80,7 +80,10 @@ def run_case(options, name, rabbitmq, kafka, disturb):
         memory.done.set()
         memory.join()
         tap.stop()
+        log = tap.log()
         tap.discard()
+    if options.log:
+        print(log)
     print(f"{name}: {seen}\n  verify: {summary}\n  resident memory at most {memory.rss / 1e6:.0f} MB, in flight at most "
           f"{memory.inflight / 1e6:.1f} MB of {INFLIGHT_BYTES / 1e6:.1f} MB: {'ok' if good else 'BROKEN'}", flush=True)
     return good and memory.inflight <= INFLIGHT_BYTES * 1.02
@@ -119,6 +122,7 @@ def main():
     parser.add_argument("--away-s", type=float, default=60)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--events", type=int, default=2000000)
+    parser.add_argument("--log", action="store_true", help="print cbtap's log, too")
     options = parser.parse_args()
     with RabbitMQ() as rabbitmq, Kafka() as kafka:
         rabbitmq.declare_exchanges()
