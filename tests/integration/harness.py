@@ -13,8 +13,8 @@ SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak|Thread)Sanitizer|WARNING: T
 
 # Records that a worker gathers before it hands them over, twice for the round that is being handed over; and messages.
 HANDED_OVER_EVENTS_MAX = 2 * 1024
-# What one worker may take beyond inflight_bytes to finish a frame that it has begun: a block and some records' overhead.
-OVERDRAWN_BYTES_MAX = 512 * 1024
+# What one worker may take beyond inflight_bytes to finish a frame that it has begun: a few blocks of at most 256 KiB.
+OVERDRAWN_BYTES_MAX = 1024 * 1024
 SAMPLE = re.compile(r'(\w+)(?:\{(.*)\})? (\S+)')
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
