@@ -63,7 +63,7 @@ static double value(const char *name, const char *labels)
     if (!series)
         print_error("no %s{%s}\n", name, labels);
     assert_non_null(series);
-    return series->value;
+    return series ? series->value : NAN;
 }
 
 static double bucket(const char *name, const char *labels, const char *le)
@@ -387,7 +387,7 @@ static void each_sink_has_a_balance_of_its_own(void **state)
 }
 
 /* A miniature of the pipeline: each thread counts upstream first. */
-#define MINIATURE_FRAMES 100000
+#define MINIATURE_FRAMES 20000
 #define HANDED_OVER_MAX  16
 static struct cbt_stats *mini_source, *mini_worker, *mini_sink;
 static _Atomic uint64_t to_worker, to_sink, to_settle;
@@ -548,7 +548,7 @@ static void messages_that_pass_amid_the_copy_are_never_counted_twice(void **stat
     assert_int_equal(timer_settime(timer, 0, &often, NULL), 0);
     uint64_t passed = 0, amid = 0;
     int64_t least = 0;
-    while (passed < 20000) {
+    while (passed < 5000) {
         struct cbt_snapshot *snapshot = cbt_snapshot_take(metrics);
         if (!snapshot)
             break;
@@ -565,7 +565,7 @@ static void messages_that_pass_amid_the_copy_are_never_counted_twice(void **stat
     timer_delete(timer);
     sigaction(SIGALRM, &before, NULL);
     print_message("%" PRIu64 " messages seen amid the copy, the least difference %" PRId64 "\n", amid, least);
-    assert_true(passed >= 20000);
+    assert_true(passed >= 5000);
     assert_true(amid > 0);
     assert_int_equal(least, 0);
 }
