@@ -101,17 +101,20 @@ function quantile(counts, q) {
   }
   return Infinity;
 }
+const endToEnd = s => s.sources.length ? buckets(x => added(x.sources.map(y => y.end_to_end.buckets))) : [];
 const added = lists => lists.reduce((a, b) => a.map((n, i) => n + b[i]));
 
 // ---- curves
+// A curve fills its tile after a minute; from then on it shows ever more, up to HISTORY seconds.
+const across = () => 300 / (Math.min(HISTORY, Math.max(60, history.length)) - 1);
 function curve(points, top, height) {
-  const step = 300 / (HISTORY - 1), start = 300 - (points.length - 1) * step;
+  const step = across(), start = 300 - (points.length - 1) * step;
   return points.map((y, i) => `${i ? 'L' : 'M'}${(start + i * step).toFixed(1)} ` +
     `${(height - 2 - (height - 6) * Math.min(1, (y || 0) / (top || 1))).toFixed(1)}`).join('');
 }
 function tile(key, name, ink, wide) {
   return part($('hero'), key, () => {
-    const height = wide ? 70 : 52;
+    const height = wide ? 64 : 52;
     const value = make('div', {class: 'value'}), more = make('div', {class: 'more'}),
       peak = make('span', {class: 'peak'}), area = make('path', {class: 'area'}),
       line = make('path', {class: 'curve'}), second = make('path', {class: 'second'});
@@ -120,27 +123,26 @@ function tile(key, name, ink, wide) {
     return {element, height, value, more, peak, area, line, second};
   });
 }
-function drawTile(t, [value, unit], more, field, {top, other, peak} = {}) {
+function drawTile(t, [value, unit], more, field, {top, floor = 0, other, peak} = {}) {
   t.value.replaceChildren(value, make('small', {}, unit));
   say(t.more, more);
   const points = history.map(x => x[field]), others = other ? history.map(x => x[other]) : [];
-  const highest = top || Math.max(...points, ...others, 0);
+  const highest = top || Math.max(...points, ...others, floor);
   const path = curve(points, highest, t.height);
-  const start = 300 - (points.length - 1) * 300 / (HISTORY - 1);
+  const start = 300 - (points.length - 1) * across();
+  if (points.length) t.area.setAttribute('d', `${path}L300 ${t.height}L${start.toFixed(1)} ${t.height}Z`);
   t.line.setAttribute('d', path);
-  t.area.setAttribute('d', `${path}L300 ${t.height}L${start.toFixed(1)} ${t.height}Z`);
   if (other) t.second.setAttribute('d', curve(others, highest, t.height));
   if (peak) say(t.peak, `peak ${short(Math.max(...points, 0))}`);
 }
 const unitOf = text => { const at = text.lastIndexOf('\u202f'); return [text.slice(0, at), text.slice(at + 1)]; };
 
 function drawHero(s) {
-  const h = history[history.length - 1];
   const delivered = rate(x => x.sinks.reduce((n, k) => n + k.delivered_records, 0));
   drawTile(tile('rate', 'Events delivered', 'sink', true), [short(delivered), 'a second'],
-    `${grouped(s.sinks.reduce((n, k) => n + k.delivered_records, 0))} in all, dashed: walked`,
+    `${grouped(s.sinks.reduce((n, k) => n + k.delivered_records, 0))} in all · dashed: decoded`,
     'delivered', {other: 'walked', peak: true});
-  const latency = s.sources.length ? buckets(x => added(x.sources.map(y => y.end_to_end.buckets))) : [];
+  const latency = endToEnd(s);
   const p99 = quantile(latency, .99), p50 = quantile(latency, .5);
   const worst = Math.max(0, ...s.sources.map(x => x.oldest_frame_seconds));
   drawTile(tile('latency', 'Receipt to settlement, 99 of 100', 'decode'),
@@ -151,9 +153,11 @@ function drawHero(s) {
     `of ${bytes(limit)} · ${grouped(s.inflight.frames)} messages`, 'used', {top: limit});
   $('hero').parts.get('memory').element.style.setProperty('--ink', `var(--${used > .9 * limit ? 'warn' : 'ingest'})`);
   const cost = rate(x => x.cpu_seconds, COST_SECONDS), walked = rate(x => sum(x.decode.events), COST_SECONDS);
-  drawTile(tile('cpu', 'Processor', 'muted'), [cost == null ? '–' : (100 * cost).toFixed(cost < .1 ? 1 : 0), '% of one'],
-    `${walked > 10 ? (1e6 * cost / walked).toFixed(2) + ' µs an event · ' : ''}${bytes(s.resident_bytes)} of memory`, 'cpu');
-  return h;
+  const points = 100 * cost;
+  const shown = cost == null ? '–' : points < 1 ? +points.toPrecision(1) : points.toFixed(points < 10 ? 1 : 0);
+  drawTile(tile('cpu', 'Processor', 'muted'), [shown, '% of one'],
+    `${walked > 10 ? (1e6 * cost / walked).toFixed(2) + ' µs an event · ' : ''}${bytes(s.resident_bytes)} RAM`, 'cpu',
+    {floor: .02});
 }
 
 // ---- the stages
@@ -193,7 +197,8 @@ function drawThreads(box, threads) {
     const b = busy(t.thread), w = blocked(t.thread);
     share(entry.work, b);
     share(entry.wait, Math.min(w, 1 - b));
-    say(entry.text, b == null ? '' : w > .02 ? `${percent(Math.min(w, 1))} blocked` : `${percent(Math.min(b, 1))} busy`);
+    const [most, word] = w > .02 ? [w, 'blocked'] : [b, 'busy'];
+    say(entry.text, b == null ? '' : `${percent(Math.min(most, 1))} ${word}`);
   }
   sweep(box);
 }
@@ -272,7 +277,9 @@ function wire(key, from, to, flow, ink, stuck) {
   entry.drops.setAttribute('class', stuck ? 'drops still' : 'drops');
   entry.drops.style.strokeWidth = 4 + Math.min(3, Math.log10(1 + (flow || 0)) / 2);
   entry.drops.style.opacity = flow > 0 || stuck ? 1 : 0;
-  if (entry.run) entry.run.updatePlaybackRate(flow > 0 && !stuck ? .6 + Math.log10(1 + flow) : 0);
+  if (!entry.run) return;
+  entry.run.play();
+  entry.run.updatePlaybackRate(flow > 0 && !stuck ? .6 + Math.log10(1 + flow) : 0);
 }
 function drawFlow(s) {
   s.sources.forEach(source => drawSource(s, source));
@@ -300,8 +307,9 @@ function drawBars(box, rows, ink, empty) {
   rows.forEach((r, place) => {
     const entry = part(box, r.name, () => {
       const fill = make('i'), first = make('span', {class: 'num'}), second = make('span', {class: 'num muted'});
-      const element = make('div', {class: 'row', ink: r.ink || ink}, make('span', {class: 'name', title: r.title || r.name}, r.name),
-        make('span', {class: 'meter'}, fill), first, second);
+      const element = make('div', {class: 'row', ink: r.ink || ink},
+        make('span', {class: 'name', title: r.name}, r.name), make('span', {class: 'meter'}, fill), first,
+        ...r.second ? [second] : []);
       return {element, fill, first, second};
     });
     share(entry.fill, r.full ? r.size : r.size / most);
@@ -349,9 +357,9 @@ function drawLatency(s) {
       for (let i = 0; i < 25; i++) svg.append(rects[i] = make('rect', {x: i * 10 + .5, width: 9, rx: 1}));
       return {element: make('div', {class: 'lat', ink}, make('span', {}, name), p50, p99, svg), p50, p99, rects};
     });
-    const counts = buckets(read), most = Math.max(...counts, 1), p50 = quantile(counts, .5), p99 = quantile(counts, .99);
-    entry.p50.replaceChildren(make('small', {}, '½ '), seconds(p50));
-    entry.p99.replaceChildren(make('small', {}, '99 '), seconds(p99));
+    const counts = buckets(read), most = Math.max(...counts, 1);
+    entry.p50.replaceChildren(make('small', {}, '½ '), seconds(quantile(counts, .5)));
+    entry.p99.replaceChildren(make('small', {}, '99 '), seconds(quantile(counts, .99)));
     counts.forEach((n, i) => {
       const height = n ? Math.max(2, 32 * n / most) : .8;
       entry.rects[i].setAttribute('height', height);
@@ -360,7 +368,7 @@ function drawLatency(s) {
     });
   }
   part($('latency'), ' axis', () => ({element: make('div', {class: 'axis'},
-    ...['10 µs', '100 µs', '1 ms', '10 ms', '100 ms', '1 s', '10 s', '100 s', ''].map(x => make('span', {}, x)))}));
+    ...['10 µs', '100 µs', '1 ms', '10 ms', '100 ms', '1 s', '10 s', '100 s'].map(x => make('span', {}, x)))}));
   sweep($('latency'));
 }
 
@@ -398,10 +406,12 @@ function drawBalance(s) {
     say(entry.text, text);
   };
   draw('frames', 'Messages received', 'messages', s.balance.frames, 'received', [['settled', 'settled', 'good'],
-    ['in flight', 'in_flight', 'ingest'], ['abandoned, to come again', 'abandoned', 'muted'], ['dropped', 'dropped', 'bad']]);
+    ['in flight', 'in_flight', 'ingest'], ['abandoned, to come again', 'abandoned', 'muted'],
+    ['dropped', 'dropped', 'bad']]);
   for (const b of s.balance.events)
     draw(`events ${b.sink}`, `Events walked, for ${b.sink}`, 'events', b, 'walked', [['delivered', 'delivered', 'good'],
-      ['in flight', 'in_flight', 'ingest'], ['filtered', 'filtered', 'muted'], ['dead letters', 'dead_letters', 'warn']]);
+      ['in flight', 'in_flight', 'ingest'], ['filtered', 'filtered', 'muted'],
+      ['dead letters', 'dead_letters', 'warn']]);
   sweep($('balance'));
 }
 
@@ -413,8 +423,11 @@ function drawState(s, failed) {
   const state = $('state'), list = $('reasons');
   state.className = `pill ${tone}`;
   say(state, word);
-  const reasons = failed ? [`status.json: ${failed}. What follows is from ${new Date(s.time_ms).toLocaleTimeString()}.`] :
+  const reasons = failed ?
+    [`status.json: ${failed}. What follows is from ${new Date(s.time_ms).toLocaleTimeString()}.`] :
     [...s.stuck ? [s.stuck] : [], ...s.reasons];
+  document.querySelector('main').classList.toggle('stale', !!failed);
+  if (failed) document.getAnimations().forEach(animation => animation.pause());
   list.hidden = !reasons.length;
   list.className = tone;
   if (list.shown !== reasons.join('\n')) {
@@ -448,7 +461,7 @@ function remember(s) {
   history.push({
     delivered: rate(x => x.sinks.reduce((n, k) => n + k.delivered_records, 0), 1),
     walked: rate(x => sum(x.decode.events), 1),
-    p99: s.sources.length ? Math.min(500, quantile(buckets(x => added(x.sources.map(y => y.end_to_end.buckets))), .99) || 0) : 0,
+    p99: Math.min(500, quantile(endToEnd(s), .99) || 0),
     used: s.inflight.bytes,
     cpu: rate(x => x.cpu_seconds, 1),
   });
