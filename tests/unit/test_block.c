@@ -119,7 +119,7 @@ static void blocks_given_back_by_another_thread_are_reused_and_add_up(void **sta
     (void)state;
     struct cbt_budget budget;
     struct cbt_block_pool pool;
-    struct returning r = {0};
+    struct returning r = {.done = false};
     cbt_budget_init(&budget, 64 * BLOCK, false);
     cbt_block_pool_init(&pool, &budget, CBT_ACCOUNT_WORKER, BLOCK, 4);
     pthread_t thread;
