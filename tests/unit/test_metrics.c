@@ -119,8 +119,7 @@ static void the_reader_of_the_tests_is_strict(void **state)
         "# HELP a b\n# TYPE a gauge\na  1\n",
         "# HELP a b\n# TYPE a counter\na -1\n",
         "# HELP a b\n# TYPE a gauge\n\na 1\n",
-        "# HELP a b\n# TYPE a gauge\na{x=\"1\"} 1\n# HELP b b\n# TYPE b gauge\nb 1\n# HELP a b\n# TYPE a "
-        "gauge\na 2\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"1\"} 1\n# HELP b b\n# TYPE b gauge\nb 1\n# HELP a c\n",
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 1\n",
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n",
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 1\nh_count 1\n",
@@ -466,7 +465,10 @@ static int64_t events_difference(const struct cbt_snapshot *snapshot, int64_t *r
     for (size_t i = 0; i < snapshot->section_count; i++)
         if (snapshot->sections[i].kind == CBT_STATS_SINK)
             sink = &snapshot->sections[i];
-    assert_non_null(sink);
+    if (!sink) {
+        fail_msg("no sink");
+        return INT64_MIN;
+    }
     *ret_inflight = cbt_snapshot_inflight_events(snapshot, sink);
     return (int64_t)(cbt_view_by_sum(&snapshot->total, CBT_BY_events) -
                      sink->view.counters[CBT_COUNT_delivered_records] -
@@ -548,7 +550,7 @@ static void messages_that_pass_amid_the_copy_are_never_counted_twice(void **stat
     assert_int_equal(timer_settime(timer, 0, &often, NULL), 0);
     uint64_t passed = 0, amid = 0;
     int64_t least = 0;
-    while (passed < 5000) {
+    while (passed < 20000) {
         struct cbt_snapshot *snapshot = cbt_snapshot_take(metrics);
         if (!snapshot)
             break;
@@ -565,7 +567,7 @@ static void messages_that_pass_amid_the_copy_are_never_counted_twice(void **stat
     timer_delete(timer);
     sigaction(SIGALRM, &before, NULL);
     print_message("%" PRIu64 " messages seen amid the copy, the least difference %" PRId64 "\n", amid, least);
-    assert_true(passed >= 5000);
+    assert_true(passed >= 20000);
     assert_true(amid > 0);
     assert_int_equal(least, 0);
 }
