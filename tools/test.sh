@@ -54,7 +54,10 @@ run_tests() {
     --test-output-size-passed 1000000 --test-output-size-failed 1000000 > "$log" 2>&1 || status=$?
   if [ -f "$junit" ]; then count "$(/usr/bin/python3 tools/count_tests.py "$junit")"; else count '0 1 0'; fi
   grep -E '^ *[0-9]+/[0-9]+ Test|tests passed|SKIPPED' "$log" | sed 's/^/  /' || true
-  if [ "$status" -ne 0 ]; then tail -n 150 "$log"; echo "  the whole of it: $log"; return 1; fi
+  [ "$status" -ne 0 ] || return 0
+  awk '/^ *[0-9]+\/[0-9]+ Test|^ *Start +[0-9]+:/ { failed = /\*\*\*/ } failed' "$log" | tail -n 200
+  echo "  the whole of it: $log"
+  return 1
 }
 
 build_and_test() {
