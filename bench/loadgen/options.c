@@ -348,19 +348,16 @@ static struct cbt_loadgen_options defaults(void)
 int cbt_options_parse(struct cbt_loadgen_options *ret_options, enum cbt_command command, int argc,
                       char **argv, struct cbt_err *err)
 {
-    static char spelled[OPT_COUNT][32]; /* with hyphens: getopt_long keeps pointers to them */
     struct option table[OPT_COUNT + 1] = {0};
     struct cbt_loadgen_options *o = ret_options;
     bool has_events = false;
     int id, n = 0;
+    put_hyphens();
     *o = defaults();
     o->verify.properties = o->properties;
     for (int i = 1; i < OPT_COUNT; i++) {
-        snprintf(spelled[i], sizeof(spelled[i]), "%s", names[i]);
-        for (char *c = spelled[i]; (c = strchr(c, '_')); c++)
-            *c = '-';
         if (known_to[i] & 1u << command)
-            table[n++] = (struct option){spelled[i], arguments[i], NULL, ID_BASE + i};
+            table[n++] = (struct option){names[i], arguments[i], NULL, ID_BASE + i};
     }
     opterr = 0;
     optind = 1;
