@@ -61,11 +61,19 @@ enum option_id {
         OPT_COUNT,
 };
 
-static const char *const names[] = {"",
+static char names[][32] = {"",
 #define NAME(name, argument, commands) #name,
-                                    OPTIONS(NAME)
+                           OPTIONS(NAME)
 #undef NAME
 };
+
+/* The table's names are identifiers of C; the user's have hyphens. */
+static void put_hyphens(void)
+{
+    for (int i = 1; i < OPT_COUNT; i++)
+        for (char *c = names[i]; (c = strchr(c, '_')); c++)
+            *c = '-';
+}
 
 static const int arguments[] = {0,
 #define ARGUMENT(name, argument, commands) argument,
