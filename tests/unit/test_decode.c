@@ -166,6 +166,9 @@ static void reasons_tell_malformed_from_no_header(void **state)
     expect_dead(decoder, TEXT("\x0A\xFF\xFF\xFF\xFF\x07\x08\4"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\3\x0A\2\x08"),
                 CBT_DEAD_malformed); /* cut in env's endpoint */
+    /* The numbers of parent_pid and of proxyIpAddress as text and as number: of another wire type. */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x1A\2\x1A\0"), CBT_DEAD_malformed);
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\xA2\1\2\x28\1"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("this is no protobuf"), CBT_DEAD_malformed);
 #undef TEXT
     cbt_decoder_free(decoder);
@@ -215,6 +218,7 @@ static void record_that_outgrows_the_arena_is_too_complex_and_the_next_one_decod
     pb_message(&large, 7, &member);
     pb_header(&small, 1);
     expect_dead(decoder, pb_text(&large), CBT_DEAD_too_complex);
+    expect_dead(decoder, text_of("\x0A\1\x08"), CBT_DEAD_malformed);
     expect_event(decoder, &small, &event);
     /* Many unknown fields, many strings: each costs the decoder more than it has bytes. */
     large.len = 0;
@@ -309,6 +313,12 @@ static void repeated_singular_members_are_merged_as_protobuf_says(void **state)
     pb_bytes(&whole, 1, "\x08\4", 2);
     pb_bytes(&whole, 13, "\x0A\x0A\x08\7\x12\4host\x18\x09\x12\2\x08\1", 16);
     pb_bytes(&whole, 20, "\x08\6\x2A\4\x10\1\x08\1\x42\2\x10\2\x52\0", 14);
+    expect_same_message(decoder, &split, &whole);
+    split.len = whole.len = 0;
+    pb_bytes(&split, 1, "\x08\4", 2);
+    pb_bytes(&split, 13, "\x0A\3\x12\1a\x0A\2\x12\0", 9);
+    pb_bytes(&whole, 1, "\x08\4", 2);
+    pb_bytes(&whole, 13, "\x0A\2\x12\0", 4);
     expect_same_message(decoder, &split, &whole);
     pb_free(&split);
     pb_free(&whole);

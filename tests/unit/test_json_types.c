@@ -188,6 +188,14 @@ static void procstart_and_procend(void **state)
                 TYPE("procend", "proc") FULL_PROCESS FULL_LINKS FULL_HASHES PARENT);
     /* The header's hashes where the process has none; an empty one is one; the number where a part is
      * missing. */
+    expect_json(
+        without_links, "1{1:4} 13{1{1:7}} 3{3:1 5:-5}",
+        TYPE("procend",
+             "proc") "\"timestamp\":0,\"sensor_id\":7,\"computer_name\":\"\","
+                     "\"process_guid\":\"0\",\"pid\":0,\"path\":\"\"" NO_HASHES
+                     ",\"command_line\":\"\",\"parent_path\":\"\",\"parent_pid\":1,\"parent_guid\":-5,"
+                     "\"parent_create_time\":0,\"parent_process_guid\":\"-5\",\"filtering_known_dlls\":false,"
+                     "\"expect_followon_w_md5\":false}");
     expect_json(with_links, "1{1:4 11:xEE 14:xFF} 3{2:1 3:1 5:-5 6:x 21:0}",
                 TYPE("procstart", "proc") NO_PROCESS
                 ",\"link_process\":\"https://u/#analyze/0/0\",\"link_sensor\":\"https://u/#/host/0\""
@@ -765,7 +773,10 @@ static void long_configuration_is_refused_and_names_are_escaped(void **state)
     memset(url, 'u', 990);
     url[990] = '\0';
     json = json_open(&(struct cbt_format_options){.server_name = url, .server_url = url});
-    struct pb record = pb_parse(FULL "3{2:1 3:1 4:1}");
+    struct pb record =
+        pb_parse(FULL "3{2:1 3:-2147483648 4:-1 5:-9223372036854775808 13:1 18:1 21:-2147483648 "
+                      "6:x000102030405060708090A0B0C0D0E0F 10:x000102030405060708090A0B0C0D0E0F "
+                      "19:x000102030405060708090A0B0C0D0E0F 20:x000102030405060708090A0B0C0D0E0F}");
     struct cbt_event event;
     enum cbt_dead_reason reason;
     struct exact_buf out;

@@ -55,6 +55,7 @@ static const struct kind_row kinds[] = {
     {BODY("\1\0\0\0\x0B"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
     {BODY("\1\0\0\0"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
     {BODY("\0\0\0\0"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
+    {"\0\0\0\0\x0A", 4, "", CBT_FRAMING_DETECT, CBT_KIND_EVENT}, /* what is behind the body does not count */
     {BODY("\xFF\xFF\xFF\xFF\x0A"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
     {BODY("\xFF\xFF\xFF\xFF\x0A"), "", CBT_FRAMING_BUNDLE, CBT_KIND_BUNDLE},
     {BODY("\x0A\2\x08\4"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
@@ -273,6 +274,10 @@ static void sensor_id_is_peeked_from_the_first_record(void **state)
     assert_int_equal(id, -5);
     assert_true(cbt_peek_sensor_id(pb_text(&bundle), no_type, CBT_FRAMING_DETECT, &id));
     put_env(&record, 12); /* the last one counts */
+    assert_true(cbt_peek_sensor_id(pb_text(&record), no_type, CBT_FRAMING_EVENT, &id));
+    assert_int_equal(id, 12);
+    pb_bytes(&record, 13, "\x0A\2\x12\0", 4); /* of those that have one */
+    id = 0;
     assert_true(cbt_peek_sensor_id(pb_text(&record), no_type, CBT_FRAMING_EVENT, &id));
     assert_int_equal(id, 12);
     assert_false(cbt_peek_sensor_id(text_of("PK\3\4"), no_type, CBT_FRAMING_BUNDLE, &id));

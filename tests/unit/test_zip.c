@@ -88,8 +88,9 @@ static void single_entry_in_every_shape_gives_its_records(void **state)
                                  .content = pb_text(&bundle),
                                  .method = shape % 2 ? 8 : 0,
                                  .descriptor = descriptors[shape / 2 % 3],
-                                 .zip64 = shape / 6 % 2};
-        struct zb options = {.zip64_end = shape / 12 % 2, .comment = shape / 24 % 2 ? "a comment" : NULL};
+                                 .zip64 = (int)(shape / 6 % 2)};
+        struct zb options = {.zip64_end = (int)(shape / 12 % 2),
+                             .comment = shape / 24 % 2 ? "a comment" : NULL};
         if (shape / 48 % 2)
             entry.name = "";
         if (entry.zip64 && entry.descriptor != 0)
@@ -168,12 +169,12 @@ static void several_entries_come_in_the_order_of_the_directory(void **state)
         struct zb_entry entries[] = {
             {.name = "a", .content = pb_text(&one), .method = 8, .descriptor = 16},
             {.name = "dir/"},
-            {.name = "b", .content = pb_text(&two), .method = 8, .zip64 = shape & 1},
+            {.name = "b", .content = pb_text(&two), .method = 8, .zip64 = (int)(shape & 1)},
             {.name = "empty"},
             {.name = "c", .content = pb_text(&three)},
         };
         struct zb options = {.comment = shape & 2 ? "PK\5\6 in a comment" : NULL,
-                             .zip64_end = shape >> 2 & 1};
+                             .zip64_end = (int)(shape >> 2 & 1)};
         struct pb zip = zb_build(options, entries, 5);
         start(walk, &zip);
         expect_records(walk, 3, 1, 0);
@@ -406,6 +407,32 @@ static void headers_that_disagree_do_not_crash(void **state)
     pb_free(&bundle);
 }
 
+/* A zip to which the same name was added again: the directory knows the second entry only. */
+static void entry_that_the_directory_left_behind_is_not_read(void **state)
+{
+    (void)state;
+    struct pb old = bundle_of(5, 1), new = bundle_of(5, 2);
+    struct cbt_walk *walk = walk_new(fixture_limits);
+    for (unsigned method = 0; method <= 8; method += 8) {
+        struct zb_entry entries[] = {{.name = "a", .content = pb_text(&old), .method = method},
+                                     {.name = "a", .content = pb_text(&new), .method = method}};
+        struct pb zip = zb_build((struct zb){0}, entries, 2);
+        uint8_t *directory = memmem(zip.data, zip.len, "PK\1\2", 4);
+        memmove(directory, directory + 47, (size_t)(zip.data + zip.len - directory) - 47);
+        zip.len -= 47;
+        uint8_t *end = zip.data + zip.len - 22;
+        end[8] = end[10] = 1;
+        end[12] = 47;
+        start(walk, &zip);
+        expect_records(walk, 5, 2, 0);
+        expect_end(walk);
+        pb_free(&zip);
+    }
+    cbt_walk_free(walk);
+    pb_free(&old);
+    pb_free(&new);
+}
+
 /* Cut at every offset and with every byte changed: something comes out, nothing is read out of bounds. */
 static void damaged_zips_never_give_more_than_they_have(void **state)
 {
@@ -480,6 +507,7 @@ int main(void)
         cmocka_unit_test(too_many_entries_make_the_whole_message_one_dead_letter),
         cmocka_unit_test(overlapping_entries_end_the_walk_with_the_whole_body),
         cmocka_unit_test(headers_that_disagree_do_not_crash),
+        cmocka_unit_test(entry_that_the_directory_left_behind_is_not_read),
         cmocka_unit_test(damaged_zips_never_give_more_than_they_have),
         cmocka_unit_test(memory_of_a_large_entry_is_given_back),
     };
