@@ -69,6 +69,8 @@ static int allocate(struct cbt_pipeline *p, struct cbt_err *err)
     p->worker_count = choose_workers(p->config);
     p->receiver_count = count_receivers(p->config);
     p->settler_count = p->worker_count + (unsigned)p->config->sink_count;
+    if (p->receiver_count == 0 || p->config->sink_count == 0)
+        return cbt_err_set(err, CBT_EINVAL, "there must be a source and a sink");
     p->receivers = calloc(p->receiver_count, sizeof(struct cbt_receiver *));
     p->receiver_stats = calloc(p->receiver_count, sizeof(struct cbt_stats *));
     p->receiver_alarms = calloc(p->receiver_count, sizeof(struct cbt_alarm *));

@@ -161,7 +161,7 @@ static size_t choose_buckets(struct kafka *k, struct kafka_scratch *s, const str
             give_to_delivery(k, &k->refused, record);
             continue;
         }
-        bool same = topic == run_topic && key_len == record->key_len &&
+        bool same = run_topic != NULL && topic == run_topic && key_len == record->key_len &&
                     (record->key == key ||
                      (key != NULL && record->key != NULL && memcmp(key, record->key, key_len) == 0));
         if (!same) {

@@ -28,7 +28,7 @@ static size_t append(char *name, size_t len, const uint8_t *text, size_t text_le
         uint8_t c = text[i];
         bool legal = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
                      c == '_' || c == '-';
-        name[len++] = legal ? (char)c : '_';
+        name[len++] = (char)(legal ? c : '_');
     }
     return len;
 }

@@ -277,7 +277,7 @@ static void flow_start(struct flow *f, uint32_t frames, uint32_t per_frame, size
     source_state = (struct fake_source){
         .frames_left = frames, .per_frame = per_frame, .broken_every_seventh = records_if_broken != 0};
     source_state.settled_tokens = calloc(frames, 1);
-    source_state.delivered = calloc(frames, sizeof(uint32_t));
+    source_state.delivered = calloc(frames, sizeof(_Atomic uint32_t));
     source_state.records_of_frame = records_if_broken != 0 ? records_if_broken : per_frame;
     bool hold = atomic_load(&sink_state.hold);
     sink_state = (struct fake_sink){.lock = PTHREAD_MUTEX_INITIALIZER, .hold = hold};
