@@ -77,6 +77,9 @@ static void expect_json(const void *json, const char *record_text, const char *e
     ",\"link_process\":\"https://u/#analyze/" FULL_GUID "/0\","                                              \
     "\"link_sensor\":\"https://u/#/host/7\""
 
+#define NO_REGMOD                                                                                            \
+    ",\"path\":\"\",\"action\":\"createkey\",\"actiontype\":1,\"tamper\":false,\"tamper_sent\":false"
+
 /* --- what all events have --- */
 
 static void common_keys_are_there_with_defaults_where_nothing_is_set(void **state)
@@ -90,6 +93,8 @@ static void common_keys_are_there_with_defaults_where_nothing_is_set(void **stat
         with_links, FULL "7{2:2}",
         TYPE("regmod", "regmod") FULL_PROCESS FULL_HASHES FULL_LINKS
         ",\"path\":\"\",\"action\":\"writeval\",\"actiontype\":2,\"tamper\":false,\"tamper_sent\":false}");
+    expect_json(without_links, "1{1:4 13:0} 7{}",
+                TYPE("regmod", "regmod") NO_PROCESS NO_HASHES ",\"fork_pid\":0" NO_REGMOD "}");
     expect_json(
         with_decimals, FULL "7{}",
         TYPE("regmod",
@@ -99,9 +104,6 @@ static void common_keys_are_there_with_defaults_where_nothing_is_set(void **stat
                        ",\"path\":\"\",\"action\":\"createkey\",\"actiontype\":1,\"tamper\":false,\"tamper_"
                        "sent\":false}");
 }
-
-#define REGMOD                                                                                               \
-    ",\"path\":\"\",\"action\":\"createkey\",\"actiontype\":1,\"tamper\":false,\"tamper_sent\":false}"
 
 static void process_guid_needs_all_its_parts_else_it_is_the_deprecated_number(void **state)
 {
@@ -126,7 +128,8 @@ static void process_guid_needs_all_its_parts_else_it_is_the_deprecated_number(vo
         snprintf(expected, sizeof(expected),
                  TYPE("regmod", "regmod") "\"timestamp\":0,\"computer_name\":\"\",\"process_guid\":\"%s\",%s"
                                           ",\"link_process\":\"https://u/#analyze/%s/"
-                                          "0\",\"link_sensor\":\"https://u/#/host/%s\"" NO_HASHES REGMOD,
+                                          "0\",\"link_sensor\":\"https://u/#/host/%s\"" NO_HASHES NO_REGMOD
+                                          "}",
                  rows[i].guid, rows[i].rest, rows[i].guid, sensor);
         expect_json(with_links, rows[i].record, expected);
     }
@@ -401,6 +404,13 @@ static void childproc(void **state)
         "\"\","
         "\"childproc_type\":\"Exec\",\"tamper\":false,\"tamper_sent\":false,\"child_suppressed\":false,"
         "\"link_child\":\"https://u/#analyze/-2/1\"}");
+    expect_json(without_links, "1{1:4 10:1} 13{1{1:7}} 12{2:-1 4:-2 6:5}",
+                TYPE("childproc", "childproc") "\"timestamp\":0,\"sensor_id\":7,\"computer_name\":\"\","
+                                               "\"process_guid\":\"0\",\"pid\":1" NO_HASHES
+                                               ",\"created\":false,\"child_process_guid\":\"-2\","
+                                               "\"child_pid\":5,\"parent_guid\":\"-1\",\"path\":\"\","
+                                               "\"childproc_type\":\"Exec\",\"tamper\":false,"
+                                               "\"tamper_sent\":false,\"child_suppressed\":false}");
     expect_json(
         without_links, HEADER "12{9{1:1}}",
         TYPE("childproc", "childproc") NO_PROCESS NO_HASHES
