@@ -561,8 +561,8 @@ static void second_signal_ends_at_once(void **state)
     struct redis redis = {0};
     static const char message[] = "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$1\r\nc\r\n$3\r\n{}x\r\n";
     redis_listen(&redis);
-    redis_accept(&redis);
     redis.greeting = message;
+    redis_accept(&redis);
     /* Kafka is not there, so the message stays in flight. */
     daemon_start(&d, redis.port, (const char *const[]){"-s", "cbtap.shutdown_timeout_ms=600000", NULL});
     await_log(&d, "info connected source=r");
@@ -588,8 +588,8 @@ static void shutdown_timeout_ends_with_a_warning(void **state)
     struct daemon d;
     struct redis redis = {0};
     redis_listen(&redis);
-    redis_accept(&redis);
     redis.greeting = "*4\r\n$8\r\npmessage\r\n$1\r\np\r\n$1\r\nc\r\n$3\r\n{}x\r\n";
+    redis_accept(&redis);
     daemon_start(&d, redis.port, (const char *const[]){"-s", "cbtap.shutdown_timeout_ms=200", NULL});
     await_log(&d, "info connected source=r");
     await_inflight(&d);

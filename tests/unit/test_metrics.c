@@ -101,6 +101,9 @@ static long long number_at(yajl_val at, const char *path[])
 static void the_reader_of_the_tests_is_strict(void **state)
 {
     (void)state;
+    static const char unsorted[] =
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\n"
+        "h_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n";
     static const char *const wrong[] = {
         "",
         "a 1\n",
@@ -123,8 +126,7 @@ static void the_reader_of_the_tests_is_strict(void **state)
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 1\n",
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n",
         "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 1\nh_count 1\n",
-        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} "
-        "1\nh_sum 1\n",
+        unsorted,
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         if (exposition_parse(page, wrong[i], strlen(wrong[i])))
