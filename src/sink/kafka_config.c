@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* librdkafka's properties: ours, then those of the configuration; which are refused, and which draw a
- * warning. */
+/*
+ * librdkafka's properties: ours, then the configuration's, then what must fit the topics. Some of the
+ * configuration's are refused, as they would break a promise or have no effect; some draw a warning.
+ */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,53 +12,63 @@
 #include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define QUEUE_KBYTES_MAX 2097151 /* librdkafka's own limit */
+#define COUNT_OF(array)    (sizeof(array) / sizeof((array)[0]))
+#define QUEUE_KBYTES_MAX   2147483647u /* librdkafka's own limits */
+#define QUEUE_MESSAGES_MAX 2147483647u
+#define QUEUE_MESSAGES_MIN 100000u
+#define DEFAULT_SERVERS    "127.0.0.1:9092"
 
 struct property {
     const char *name, *value;
 };
 
-/* What every producer of ours has, unless the configuration says otherwise. */
+/* What each of our instances has unless the configuration says otherwise. */
 static const struct property defaults[] = {
     {"client.id", "cbtap"},
-    {"enable.idempotence", "true"},
     {"acks", "all"},
     {"message.timeout.ms", "0"},
-    {"linger.ms", "20"},
-    {"batch.num.messages", "10000"},
+    /* A missing broker is back within half a second of its return, not within ten. */
     {"reconnect.backoff.ms", "50"},
     {"reconnect.backoff.max.ms", "500"},
-    {"topic.metadata.refresh.interval.ms", "60000"},
     {"socket.keepalive.enable", "true"},
-    {"socket.nagle.disable", "true"},
     {"log.connection.close", "false"},
-    {"queue.buffering.max.messages", "10000000"},
 };
 
-/* Properties that would break what cbtap promises. */
+static const struct property event_defaults[] = {
+    {"enable.idempotence", "true"},
+    /* Few large requests cost a fraction of many small ones, on either side. */
+    {"linger.ms", "10"},
+    {"batch.num.messages", "10000"},
+};
+
+/* What each role must have, whatever the configuration says. */
+static const struct property single_properties[] = {{"linger.ms", "0"}};
+/* Not idempotent, so that one dead letter refused does not end the instance for all; each a batch of its own,
+ * so that what is refused is refused for itself. */
+static const struct property dead_properties[] = {
+    {"enable.idempotence", "false"}, {"linger.ms", "0"}, {"batch.num.messages", "1"}};
+static const struct property probe_properties[] = {{"enable.idempotence", "false"},
+                                                   {"allow.auto.create.topics", "false"}};
+
+/* Refused, with the reason; "*": at the end, a prefix. */
 static const struct property refused[] = {
-    {"delivery.report.only.error", "cbtap settles by the reports of success"},
+    {"delivery.report.only.error", "what is delivered is settled by its report"},
     {"transactional.id", "cbtap's records are not transactions"},
-    {"message.timeout.ms", "a record that timed out would be lost; Kafka may be away for as long as it is"},
-    {"dr_cb", "it is cbtap's own"},
-    {"dr_msg_cb", "it is cbtap's own"},
-    {"produce.offset.report", "it costs and nothing reads it"},
+    {"partitioner", "the partition is always murmur2 of the key, as other clients find it"},
+    {"log.queue", "cbtap reads the log as it is written"},
+    {"enabled_events", "cbtap sets it"},
+    {"opaque", "cbtap sets it"},
+    {"default_topic_conf", "set the topic's properties themselves"},
+    {"interceptors", "it cannot be set in a file"},
 };
 
+/* Weakened promises: the value that keeps them. */
 static const struct property weakening[] = {
     {"acks", "all"},
     {"request.required.acks", "all"},
     {"enable.idempotence", "true"},
+    {"enable.gapless.guarantee", "true"},
 };
-
-const char *kafka_property(const struct cbt_sink_config *config, const char *name)
-{
-    const char *value = cbt_map_get(&config->kafka.kafka, name);
-    for (size_t i = 0; value == NULL && i < sizeof(defaults) / sizeof(defaults[0]); i++)
-        if (strcmp(defaults[i].name, name) == 0)
-            value = defaults[i].value;
-    return value;
-}
 
 static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct cbt_err *err)
 {
@@ -68,73 +81,213 @@ static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struc
 static int set_number(rd_kafka_conf_t *conf, const char *name, uint64_t value, struct cbt_err *err)
 {
     char text[24];
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    snprintf(text, sizeof(text), "%" PRIu64, value);
     return set(conf, name, text, err);
 }
 
-rd_kafka_conf_t *kafka_make_conf(const struct cbt_sink_config *config, uint64_t inflight_bytes,
-                                 uint32_t batch_bytes, struct cbt_err *err)
+static int set_all(rd_kafka_conf_t *conf, const struct property *properties, size_t count,
+                   struct cbt_err *err)
 {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
     int rc = CBT_OK;
-    for (size_t i = 0; rc == 0 && i < sizeof(defaults) / sizeof(defaults[0]); i++)
-        rc = set(conf, defaults[i].name, defaults[i].value, err);
-    /* The budget bounds memory; librdkafka's own limit stands above it. */
-    uint64_t kbytes = inflight_bytes / 1024 * 2 + 65536;
-    if (rc == 0)
-        rc = set_number(conf, "queue.buffering.max.kbytes",
-                        kbytes > QUEUE_KBYTES_MAX ? QUEUE_KBYTES_MAX : kbytes, err);
-    const struct cbt_map *own = &config->kafka.kafka;
-    for (size_t i = 0; rc == 0 && i < own->count; i++)
-        rc = set(conf, own->entries[i].key, own->entries[i].value, err);
-    const char *own_batch = cbt_map_get(own, "batch.size");
-    uint64_t batch = own_batch != NULL ? strtoull(own_batch, NULL, 10) : batch_bytes;
-    if (rc == 0)
-        rc = set_number(conf, "batch.size", batch < batch_bytes ? batch : batch_bytes, err);
-    if (rc == 0)
-        return conf;
-    rd_kafka_conf_destroy(conf);
-    return NULL;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = set(conf, properties[i].name, properties[i].value, err);
+    return rc;
 }
 
-static int check_properties(const struct cbt_sink_config *config, struct cbt_err *err)
+static bool is_on(const rd_kafka_conf_t *conf, const char *name)
+{
+    char value[16];
+    size_t size = sizeof(value);
+    return rd_kafka_conf_get(conf, name, value, &size) == RD_KAFKA_CONF_OK && strcmp(value, "true") == 0;
+}
+
+uint64_t kafka_own_number(const struct cbt_sink_config *config, const char *name)
+{
+    const char *value = cbt_map_get(&config->kafka.kafka, name);
+    return value != NULL ? strtoull(value, NULL, 10) : 0;
+}
+
+/* The budget is what bounds memory: librdkafka's own limits stand above it, unless the configuration sets
+ * them. */
+static int set_queue(rd_kafka_conf_t *conf, uint64_t inflight_bytes, struct cbt_err *err)
+{
+    uint64_t kbytes = inflight_bytes / 512 + 65536;
+    uint64_t messages = inflight_bytes / CBT_RECORD_OVERHEAD_BYTES * 2;
+    messages = messages < QUEUE_MESSAGES_MIN ? QUEUE_MESSAGES_MIN : messages;
+    int rc = set_number(conf, "queue.buffering.max.kbytes",
+                        kbytes > QUEUE_KBYTES_MAX ? QUEUE_KBYTES_MAX : kbytes, err);
+    if (rc == 0)
+        rc = set_number(conf, "queue.buffering.max.messages",
+                        messages > QUEUE_MESSAGES_MAX ? QUEUE_MESSAGES_MAX : messages, err);
+    return rc;
+}
+
+static int set_own(rd_kafka_conf_t *conf, const struct cbt_map *own, enum kafka_role role,
+                   struct cbt_err *err)
+{
+    int rc = CBT_OK;
+    for (size_t i = 0; rc == 0 && i < own->count; i++)
+        rc = set(conf, own->entries[i].key, own->entries[i].value, err);
+    if (rc == 0 && role != KAFKA_ROLE_CHECK && cbt_map_get(own, "bootstrap.servers") == NULL &&
+        cbt_map_get(own, "metadata.broker.list") == NULL)
+        rc = set(conf, "bootstrap.servers", DEFAULT_SERVERS, err);
+    return rc;
+}
+
+static int set_limits(rd_kafka_conf_t *conf, const struct cbt_sink_config *config,
+                      const struct kafka_limits *limits, struct cbt_err *err)
+{
+    uint64_t own_batch = kafka_own_number(config, "batch.size");
+    uint64_t batch = own_batch != 0 && own_batch < limits->batch_bytes ? own_batch : limits->batch_bytes;
+    int rc = set_number(conf, "batch.size", batch, err);
+    if (rc == 0 && cbt_map_get(&config->kafka.kafka, "message.max.bytes") == NULL)
+        rc = set_number(conf, "message.max.bytes", limits->message_max_bytes, err);
+    return rc;
+}
+
+static int set_role(rd_kafka_conf_t *conf, enum kafka_role role, struct cbt_err *err)
+{
+    switch (role) {
+    case KAFKA_ROLE_SINGLE:
+        return set_all(conf, single_properties, COUNT_OF(single_properties), err);
+    case KAFKA_ROLE_DEAD:
+        return set_all(conf, dead_properties, COUNT_OF(dead_properties), err);
+    case KAFKA_ROLE_PROBE:
+        return set_all(conf, probe_properties, COUNT_OF(probe_properties), err);
+    default:
+        return CBT_OK;
+    }
+}
+
+rd_kafka_conf_t *kafka_conf_new(const struct cbt_sink_config *config, enum kafka_role role,
+                                const struct kafka_limits *limits, struct cbt_err *err)
 {
     const struct cbt_map *own = &config->kafka.kafka;
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        const char *value = cbt_map_get(own, refused[i].name);
-        if (value == NULL || (strcmp(refused[i].name, "message.timeout.ms") == 0 && strcmp(value, "0") == 0))
-            continue;
-        return cbt_err_set(err, CBT_EINVAL, "[sink.%s] kafka.%s is refused: %s", config->name,
-                           refused[i].name, refused[i].value);
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int rc = set_all(conf, defaults, COUNT_OF(defaults), err);
+    if (rc == 0)
+        rc = set_all(conf, event_defaults, COUNT_OF(event_defaults), err);
+    if (rc == 0)
+        rc = set_queue(conf, limits->inflight_bytes, err);
+    if (rc == 0)
+        rc = set_own(conf, own, role, err);
+    if (rc == 0)
+        rc = set_limits(conf, config, limits, err);
+    if (rc == 0)
+        rc = set_role(conf, role, err);
+    /* A refused batch stops the producer of events, so that those behind it cannot overtake it:
+     * kafka_recover.c. */
+    bool events = role == KAFKA_ROLE_EVENTS || role == KAFKA_ROLE_CHECK;
+    if (rc == 0 && !events)
+        rc = set(conf, "enable.gapless.guarantee", "false", err);
+    else if (rc == 0 && is_on(conf, "enable.idempotence") &&
+             cbt_map_get(own, "enable.gapless.guarantee") == NULL)
+        rc = set(conf, "enable.gapless.guarantee", "true", err);
+    if (rc != 0) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
     }
-    for (size_t i = 0; i < sizeof(weakening) / sizeof(weakening[0]); i++) {
+    rd_kafka_conf_set_log_cb(conf, kafka_log_cb);
+    return conf;
+}
+
+rd_kafka_t *kafka_new(rd_kafka_conf_t *conf, struct cbt_err *err)
+{
+    char text[CBT_ERR_TEXT_BYTES];
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    if (rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        cbt_err_set(err, CBT_EINVAL, "Kafka properties: %s", text);
+    }
+    return rk;
+}
+
+static bool ends_with(const char *text, const char *tail)
+{
+    size_t len = strlen(text), tail_len = strlen(tail);
+    return len >= tail_len && strcmp(text + len - tail_len, tail) == 0;
+}
+
+static int refuse_properties(const struct cbt_map *own, struct cbt_err *err)
+{
+    for (size_t i = 0; i < own->count; i++) {
+        const char *key = own->entries[i].key, *value = own->entries[i].value;
+        for (size_t n = 0; n < COUNT_OF(refused); n++)
+            if (strcmp(key, refused[n].name) == 0)
+                return cbt_err_set(err, CBT_EINVAL, "kafka.%s is refused: %s", key, refused[n].value);
+        if (ends_with(key, "_cb"))
+            return cbt_err_set(err, CBT_EINVAL, "kafka.%s is refused: callbacks are cbtap's own", key);
+        if ((strcmp(key, "message.timeout.ms") == 0 || strcmp(key, "delivery.timeout.ms") == 0) &&
+            strcmp(value, "0") != 0)
+            return cbt_err_set(
+                err, CBT_EINVAL,
+                "kafka.%s = %s is refused: an event that timed out would be lost; only 0 (never) is "
+                "possible",
+                key, value);
+    }
+    return CBT_OK;
+}
+
+static void warn_of_weakening(const struct cbt_sink_config *config)
+{
+    const struct cbt_map *own = &config->kafka.kafka;
+    for (size_t i = 0; i < COUNT_OF(weakening); i++) {
         const char *value = cbt_map_get(own, weakening[i].name);
-        if (value != NULL && strcmp(value, weakening[i].value) != 0 && strcmp(value, "-1") != 0)
-            cbt_log_warning("this property weakens a promise: events may be lost, doubled or out of order",
-                            CBT_S("sink", config->name), CBT_S("property", weakening[i].name),
-                            CBT_S("value", value));
+        if (value == NULL || strcmp(value, weakening[i].value) == 0 ||
+            (strcmp(weakening[i].value, "all") == 0 && strcmp(value, "-1") == 0))
+            continue;
+        cbt_log_warning("this property weakens a promise: events may be lost, doubled or out of order",
+                        CBT_S("sink", config->name), CBT_S("property", weakening[i].name),
+                        CBT_S("value", value));
     }
-    if (cbt_map_get(own, "bootstrap.servers") == NULL && cbt_map_get(own, "metadata.broker.list") == NULL &&
-        cbt_map_get(own, "test.mock.num.brokers") == NULL)
-        return cbt_err_set(
-            err, CBT_EINVAL,
-            "[sink.%s] kafka.bootstrap.servers is missing: where is Kafka? e.g. 127.0.0.1:9092",
-            config->name);
+}
+
+/* Has librdkafka judge the whole, which it only does for an instance; without servers it connects to nobody.
+ */
+static int check_whole(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
+                       struct cbt_err *err)
+{
+    const struct kafka_limits limits = {.inflight_bytes = options->inflight_bytes,
+                                        .batch_bytes = KAFKA_BATCH_BYTES,
+                                        .message_max_bytes = KAFKA_TOPIC_MAX_BYTES};
+    rd_kafka_conf_t *conf = kafka_conf_new(config, KAFKA_ROLE_CHECK, &limits, err);
+    if (conf == NULL)
+        return CBT_EINVAL;
+    char text[CBT_ERR_TEXT_BYTES];
+    rd_kafka_conf_set(conf, "bootstrap.servers", "", text, sizeof(text));
+    rd_kafka_conf_set(conf, "test.mock.num.brokers", "0", text, sizeof(text));
+    rd_kafka_t *rk = kafka_new(conf, err);
+    if (rk == NULL)
+        return CBT_EINVAL;
+    rd_kafka_destroy(rk);
     return CBT_OK;
 }
 
 int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 struct cbt_err *err)
 {
-    int rc = check_properties(config, err);
-    if (rc != 0)
+    const struct cbt_options_kafka *own = &config->kafka;
+    int rc = CBT_OK;
+    if (cbt_format_find(own->format) == NULL)
+        rc = cbt_err_set(err, CBT_EUNBUILT, "format = %s is not built in this version", own->format);
+    else if (strcmp(own->format, "json") == 0 && strcmp(own->json_profile, "documented") != 0 &&
+             cbt_format_find(own->json_profile) == NULL)
+        rc = cbt_err_set(err, CBT_EUNBUILT, "json.profile = %s is not built in this version",
+                         own->json_profile);
+    else if (own->topic[0] == '\0')
+        rc = cbt_err_set(err, CBT_EINVAL, "topic is empty");
+    else if (own->dead_letter_topic[0] == '\0' && own->dead_letter_dir[0] == '\0')
+        rc = cbt_err_set(
+            err, CBT_EINVAL,
+            "dead letters need a place: set dead_letter_topic or dead_letter_dir, or better both");
+    if (rc == 0)
+        rc = refuse_properties(&own->kafka, err);
+    if (rc == 0)
+        rc = check_whole(config, options, err);
+    if (rc != 0) {
+        cbt_err_prefix(err, "[sink.%s]", config->name);
         return rc;
-    if (cbt_format_find(config->kafka.format) == NULL)
-        return cbt_err_set(err, CBT_EUNBUILT, "[sink.%s] format = %s is not built in this version",
-                           config->name, config->kafka.format);
-    rd_kafka_conf_t *conf = kafka_make_conf(config, options->inflight_bytes, 1000000, err);
-    if (conf == NULL)
-        return cbt_err_prefix(err, "[sink.%s]", config->name);
-    rd_kafka_conf_destroy(conf);
+    }
+    warn_of_weakening(config);
     return CBT_OK;
 }

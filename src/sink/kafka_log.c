@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What librdkafka has to say: its log at our levels, without floods, and whether brokers are reachable, one
- * line each. */
+/*
+ * What there is to say of librdkafka and of Kafka's absence: one line when a condition begins, one when it
+ * ends. What librdkafka itself writes is detail, let through in small numbers.
+ */
 #include <string.h>
 #include <syslog.h>
 
@@ -8,65 +10,86 @@
 #include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define REPEAT_MS  30000
-#define FACILITIES 32
-#define NAME_BYTES 16
+#define WINDOW_MS    10000
+#define WINDOW_LINES 10
 
-void kafka_log_cb(const rd_kafka_t *producer, int level, const char *facility, const char *text)
+/* True while the window has lines left; *ret_left_out is how many the last one had not. Not under the sink's
+ * lock: librdkafka may write while we hold that. */
+static bool has_line_left(int64_t *ret_left_out)
 {
-    (void)producer;
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static struct {
-        char name[NAME_BYTES];
-        int64_t logged_ns;
-    } seen[FACILITIES];
-
+    static int64_t began_ns, lines;
     int64_t now = cbt_now_ns();
-    bool repeated = false;
+    *ret_left_out = 0;
     pthread_mutex_lock(&lock);
-    size_t oldest = 0;
-    for (size_t i = 0; i < FACILITIES; i++) {
-        if (strncmp(seen[i].name, facility, NAME_BYTES - 1) == 0 && seen[i].logged_ns != 0) {
-            repeated = now - seen[i].logged_ns < REPEAT_MS * INT64_C(1000000);
-            oldest = i;
-            break;
-        }
-        if (seen[i].logged_ns < seen[oldest].logged_ns)
-            oldest = i;
+    if (began_ns == 0 || now - began_ns > WINDOW_MS * KAFKA_NS_PER_MS) {
+        *ret_left_out = lines > WINDOW_LINES ? lines - WINDOW_LINES : 0;
+        began_ns = now;
+        lines = 0;
     }
-    if (!repeated) {
-        strncpy(seen[oldest].name, facility, NAME_BYTES - 1);
-        seen[oldest].logged_ns = now;
-    }
+    bool left = ++lines <= WINDOW_LINES;
     pthread_mutex_unlock(&lock);
-    /* Reachability and failed deliveries are told by the sink itself; this is detail. */
-    if (!repeated && level <= LOG_WARNING)
-        cbt_log_info("librdkafka", CBT_S("facility", facility), CBT_S("text", text));
-    else
+    return left;
+}
+
+void kafka_log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text)
+{
+    (void)rk;
+    /* What a broker's connection or an experimental property has to say is told by ourselves, or not worth
+     * telling. */
+    static const char *const ours[] = {"FAIL", "ERROR", "FATAL", "TERMINATE", "MOCK", "GETPID", "CONFWARN"};
+    bool detail = level > LOG_WARNING;
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        detail = detail || strcmp(facility, ours[i]) == 0;
+    if (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee is experimental") == NULL)
+        detail = level > LOG_WARNING;
+    int64_t left_out = 0;
+    if (detail || !has_line_left(&left_out)) {
         cbt_log_debug("librdkafka", CBT_S("facility", facility), CBT_S("text", text));
-}
-
-void kafka_set_down(struct kafka *k, bool down, const char *reason)
-{
-    if (atomic_exchange(&k->down, down) == down)
         return;
-    if (down)
-        cbt_log_warning("Kafka is not reachable; events wait", CBT_S("sink", k->context.config->name),
-                        CBT_S("reason", reason));
+    }
+    if (left_out > 0)
+        cbt_log_warning("librdkafka had more to say; log.level = debug shows it",
+                        CBT_I("lines_left_out", left_out));
+    if (level <= LOG_ERR)
+        cbt_log_error("librdkafka", CBT_S("facility", facility), CBT_S("text", text));
     else
-        cbt_log_info("Kafka is reachable", CBT_S("sink", k->context.config->name));
+        cbt_log_warning("librdkafka", CBT_S("facility", facility), CBT_S("text", text));
 }
 
-void kafka_error_cb(rd_kafka_t *producer, int code, const char *reason, void *opaque)
+void kafka_set_down(struct kafka *k, bool down)
 {
+    char fault[sizeof(k->fault)];
+    pthread_mutex_lock(&k->lock);
+    bool changed = atomic_exchange(&k->down, down) != down;
+    int64_t now = cbt_now_ns(), since = k->down_since_ns;
+    if (changed && down)
+        k->down_since_ns = now;
+    memcpy(fault, k->fault, sizeof(fault));
+    pthread_mutex_unlock(&k->lock);
+    if (changed && down)
+        cbt_log_warning("Kafka does not answer; events wait for it", CBT_S("sink", k->name),
+                        CBT_S("reason", fault));
+    else if (changed)
+        cbt_log_info("Kafka answers again", CBT_S("sink", k->name),
+                     CBT_D("seconds", (double)(now - since) / 1e9));
+}
+
+/* @thread delivery, from rd_kafka_poll */
+void kafka_error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    (void)rk;
     struct kafka *k = opaque;
-    char text[CBT_ERR_TEXT_BYTES];
-    if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        rd_kafka_fatal_error(producer, text, sizeof(text));
-        cbt_log_error("the Kafka producer failed for good and is replaced",
-                      CBT_S("sink", k->context.config->name), CBT_S("reason", text));
-        kafka_want_recovery(k, "fatal producer error", true);
-    } else if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-        kafka_set_down(k, true, reason);
+    if (code == RD_KAFKA_RESP_ERR__FATAL)
+        return; /* seen by the delivery thread itself */
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        kafka_set_down(k, true);
+    } else {
+        pthread_mutex_lock(&k->lock);
+        snprintf(k->fault, sizeof(k->fault), "%s", reason);
+        pthread_mutex_unlock(&k->lock);
     }
+    cbt_log_debug("librdkafka", CBT_S("error", rd_kafka_err2name((rd_kafka_resp_err_t)code)),
+                  CBT_S("text", reason));
+    kafka_ask(k);
 }

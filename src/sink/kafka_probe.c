@@ -1,70 +1,136 @@
 /* SPDX-License-Identifier: MIT */
-/* check --connect: reaches Kafka and says what is there. */
+/* check --connect: reaches Kafka, changes nothing there, and says in a line what it found. */
 #include <stdio.h>
 #include <string.h>
 
+#include "cbtap/clock.h"
 #include "sink/kafka.h"
 
-#define PROBE_TIMEOUT_MS  5000
-#define PROBE_BATCH_BYTES 1000000
+#define CONNECT_MS 5000
+#define STEP_MS    100
+#define ASK_MS     5000
 
-/* A topic's state in words. */
-static void describe(rd_kafka_t *producer, const char *name, char *out, size_t out_bytes)
+/* The last thing that a broker or the network said. */
+struct probe {
+    char fault[256];
+    rd_kafka_resp_err_t code;
+};
+
+static void error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    (void)rk;
+    struct probe *probe = opaque;
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        return; /* says less than what came before it */
+    probe->code = (rd_kafka_resp_err_t)code;
+    snprintf(probe->fault, sizeof(probe->fault), "%s", reason);
+}
+
+/* What to look at. */
+static const char *hint(rd_kafka_resp_err_t code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+        return "the name does not resolve: is it spelt right?";
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+        return "check kafka.security.protocol and kafka.sasl.*";
+    case RD_KAFKA_RESP_ERR__SSL:
+        return "check kafka.security.protocol and kafka.ssl.*";
+    default:
+        return "is Kafka up there, and reachable from here? kafka.bootstrap.servers says where it is, "
+               "kafka.security.protocol how it is spoken to";
+    }
+}
+
+static int reach(rd_kafka_t *rk, struct probe *probe, const char *servers, int *ret_brokers,
+                 struct cbt_err *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, name, NULL);
-    rd_kafka_resp_err_t failed = rd_kafka_metadata(producer, 0, topic, &metadata, PROBE_TIMEOUT_MS);
+    int64_t deadline = cbt_now_ns() + CONNECT_MS * KAFKA_NS_PER_MS;
+    rd_kafka_resp_err_t failed;
+    do {
+        failed = rd_kafka_metadata(rk, 0, NULL, &metadata, STEP_MS);
+        rd_kafka_poll(rk, 0); /* errors */
+    } while (failed != RD_KAFKA_RESP_ERR_NO_ERROR && cbt_now_ns() < deadline);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
-        snprintf(out, out_bytes, "topic %s: %s", name, rd_kafka_err2str(failed));
-    else if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        snprintf(out, out_bytes, "topic %s has %d partitions", name, metadata->topics[0].partition_cnt);
-    else
-        snprintf(
-            out, out_bytes, "topic %s: %s (it is created with the first event where the cluster allows that)",
-            name,
-            rd_kafka_err2str(metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN));
-    if (metadata != NULL)
-        rd_kafka_metadata_destroy(metadata);
+        return cbt_err_set(err, CBT_EIO, "no answer from Kafka at %s: %s; %s", servers,
+                           probe->fault[0] != '\0' ? probe->fault : rd_kafka_err2str(failed),
+                           hint(probe->code));
+    *ret_brokers = metadata->broker_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    return CBT_OK;
+}
+
+/* A topic's state in words. True where it is there. */
+static bool describe(rd_kafka_t *rk, const char *name, const char *otherwise, char *out, size_t out_bytes)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    bool found = false;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    if (topic == NULL) {
+        snprintf(out, out_bytes, "%s is no name for a topic", name);
+        return false;
+    }
+    rd_kafka_resp_err_t failed = rd_kafka_metadata(rk, 0, topic, &metadata, ASK_MS);
     rd_kafka_topic_destroy(topic);
+    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        failed = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        found = failed == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topics[0].partition_cnt > 0;
+        if (found) {
+            uint32_t max = kafka_ask_max_bytes(rk, name);
+            int len =
+                snprintf(out, out_bytes, "topic %s: %d partitions", name, metadata->topics[0].partition_cnt);
+            if (max != 0 && len > 0 && (size_t)len < out_bytes)
+                snprintf(out + len, out_bytes - (size_t)len, ", max.message.bytes %u", max);
+        }
+        rd_kafka_metadata_destroy(metadata);
+    }
+    if (!found)
+        snprintf(out, out_bytes, "topic %s: %s (%s)", name, rd_kafka_err2str(failed), otherwise);
+    return found;
 }
 
 int kafka_probe(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 char *ret_report, size_t report_bytes, struct cbt_err *err)
 {
-    rd_kafka_conf_t *conf = kafka_make_conf(config, options->inflight_bytes, PROBE_BATCH_BYTES, err);
+    const struct cbt_options_kafka *own = &config->kafka;
+    const struct kafka_limits limits = {.inflight_bytes = options->inflight_bytes,
+                                        .batch_bytes = KAFKA_BATCH_BYTES,
+                                        .message_max_bytes = KAFKA_TOPIC_MAX_BYTES};
+    struct probe probe = {.code = RD_KAFKA_RESP_ERR_NO_ERROR};
+    rd_kafka_conf_t *conf = kafka_conf_new(config, KAFKA_ROLE_PROBE, &limits, err);
     if (conf == NULL)
         return CBT_EINVAL;
-    rd_kafka_conf_set_log_cb(conf, kafka_log_cb);
-    char text[CBT_ERR_TEXT_BYTES];
-    /* Looking must not change anything. */
-    rd_kafka_conf_set(conf, "allow.auto.create.topics", "false", text, sizeof(text));
-    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
-    if (producer == NULL) {
-        rd_kafka_conf_destroy(conf);
-        return cbt_err_set(err, CBT_EINVAL, "%s", text);
-    }
-    int rc = CBT_OK;
-    const char *servers = kafka_property(config, "bootstrap.servers");
-    servers = servers != NULL ? servers : "(mock)";
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t failed = rd_kafka_metadata(producer, 0, NULL, &metadata, PROBE_TIMEOUT_MS);
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        rc = cbt_err_set(
-            err, CBT_EIO,
-            "no answer from Kafka at %s (%s): is it up, and are address, port and security settings right?",
-            servers, rd_kafka_err2str(failed));
-    } else {
-        char topic[200], dead[200];
-        bool template = strchr(config->kafka.topic, '{') != NULL;
-        if (template)
-            snprintf(topic, sizeof(topic), "topics by the template %.120s", config->kafka.topic);
+    char servers[256];
+    size_t size = sizeof(servers);
+    if (rd_kafka_conf_get(conf, "bootstrap.servers", servers, &size) != RD_KAFKA_CONF_OK)
+        snprintf(servers, sizeof(servers), "its address");
+    rd_kafka_conf_set_opaque(conf, &probe);
+    rd_kafka_conf_set_error_cb(conf, error_cb);
+    rd_kafka_t *rk = kafka_new(conf, err);
+    if (rk == NULL)
+        return CBT_EINVAL;
+    int brokers = 0;
+    int rc = reach(rk, &probe, servers, &brokers, err);
+    if (rc == 0) {
+        char events[400], dead[400];
+        if (strchr(own->topic, '{') != NULL)
+            snprintf(events, sizeof(events), "topics by the template %.200s", own->topic);
         else
-            describe(producer, config->kafka.topic, topic, sizeof(topic));
-        describe(producer, config->kafka.dead_letter_topic, dead, sizeof(dead));
-        snprintf(ret_report, report_bytes, "Kafka at %s: %d brokers; %s; dead letters: %s", servers,
-                 metadata->broker_cnt, topic, dead);
-        rd_kafka_metadata_destroy(metadata);
+            describe(rk, own->topic,
+                     "created with the first event where the cluster allows that, else events wait", events,
+                     sizeof(events));
+        if (own->dead_letter_topic[0] == '\0')
+            snprintf(dead, sizeof(dead), "directory %.200s", own->dead_letter_dir);
+        else
+            describe(rk, own->dead_letter_topic,
+                     "created with the first dead letter where the cluster allows that, else they go to "
+                     "dead_letter_dir",
+                     dead, sizeof(dead));
+        snprintf(ret_report, report_bytes, "Kafka at %s: %d broker%s; %s; dead letters: %s", servers, brokers,
+                 brokers == 1 ? "" : "s", events, dead);
     }
-    rd_kafka_destroy(producer);
+    rd_kafka_destroy(rk);
     return rc;
 }

@@ -1,215 +1,448 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Recovery, the one way out of everything that librdkafka gives up on: a fatal producer, a refused batch, a
+ * Recovery: the one way out of everything that librdkafka gives up on: a fatal error, a refused batch, a
  * topic that is gone, a lost authorization.
  *
- * The gate is closed and no worker is inside; the producer is purged and polled until every record has its
- * report, so all that is unconfirmed is in one list; that is sorted by submission number and handed to a new
- * producer in order; the gate opens. So the order of each key holds, at the price of repeating what was
- * written but not confirmed. Records of a refused batch are sent alone, one after the other, and only what is
- * refused alone becomes a dead letter.
+ * The producer stops at the first error (enable.gapless.guarantee), so nothing behind a failed batch
+ * overtakes it. The gate is closed; when no worker is inside, the queue is purged, and what is under way is
+ * waited for, then purged, too. When librdkafka holds nothing more, every record that is not confirmed is in
+ * one list; that is sorted by submission number and handed to a new producer, in order; the gate opens. So
+ * the order of each key holds. What was written but not confirmed is written twice.
+ *
+ * Records of a refused batch go first, each alone, with its report waited for; only what is refused alone
+ * becomes a dead letter. They may go first: all that came before them in their partition is confirmed, or its
+ * report would not have come later than theirs.
+ *
+ * Each step is short, so that reports and dead letters are served in between. Recoveries that deliver nothing
+ * follow each other ever more slowly: 50 to 500 ms, 5 s where Kafka says no.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define BACKOFF_FIRST_MS 50
-#define BACKOFF_LAST_MS  5000
-#define STEP_MS          20
+#define BACKOFF_MIN_MS 50
+#define BACKOFF_MAX_MS 500
+#define REFUSED_MS     5000
+#define IN_FLIGHT_MS   2000 /* how long what is under way is waited for before it is purged, too */
+#define DRAIN_STEP_MS  10
+#define TOPICS_STEP_MS 50
+#define SINGLE_STEP_MS 20
+#define RESEND_RECORDS 4096 /* a step's */
 
-void kafka_want_recovery(struct kafka *k, const char *reason, bool fatal)
+/* Errors that are the record's own, if it was alone in its batch. */
+static bool is_the_records(rd_kafka_resp_err_t failed)
 {
-    k->recovery_is_fatal = k->recovery_is_fatal || fatal;
-    if (k->recovery_wanted)
-        return;
-    k->recovery_wanted = true;
-    k->recovery_reason = reason;
+    switch (failed) {
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+        return true;
+    default:
+        return false;
+    }
 }
 
-static void close_gate(struct kafka *k)
+/* The end of the producer, not of the record. */
+static bool is_the_producers(rd_kafka_resp_err_t failed)
 {
-    atomic_store(&k->gate, 1);
-    for (unsigned i = 0; i < k->context.workers; i++)
-        while (atomic_load(&k->scratch[i].inside) != 0)
-            nanosleep(&(struct timespec){.tv_nsec = 50000},
-                      NULL); /* a hand-over takes well below a millisecond */
+    switch (failed) {
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
+    case RD_KAFKA_RESP_ERR__FATAL:
+    case RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE:
+    case RD_KAFKA_RESP_ERR__DESTROY:
+        return true;
+    default:
+        return false;
+    }
 }
 
-static void open_gate(struct kafka *k)
+/* Kafka is there and says no: no use in asking often. */
+static bool is_refusal(rd_kafka_resp_err_t failed)
 {
-    atomic_store(&k->gate, 0);
+    switch (failed) {
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void give_reason(struct kafka_recovery *r, const char *reason)
+{
+    if (r->reason[0] == '\0')
+        snprintf(r->reason, sizeof(r->reason), "%s", reason);
+}
+
+void kafka_want_recovery(struct kafka *k, rd_kafka_resp_err_t code, const char *reason)
+{
+    k->recovery.wanted = true;
+    k->recovery.refused = k->recovery.refused || is_refusal(code);
+    give_reason(&k->recovery, reason);
+}
+
+static void keep(struct kafka_recovery *r, struct cbt_record *record)
+{
+    record->next = r->unconfirmed;
+    r->unconfirmed = record;
+    r->unconfirmed_count++;
+}
+
+/* A batch was refused for its size although it kept to what is known: the next ones are smaller, and the
+ * limit is asked for again. */
+static void shrink_batches(struct kafka *k, uint16_t topic)
+{
+    uint32_t half = atomic_load(&k->batch_bytes) / 2;
     pthread_mutex_lock(&k->lock);
-    pthread_cond_broadcast(&k->changed);
+    if (half >= KAFKA_BATCH_MIN_BYTES && half < k->batch_cap_bytes)
+        k->batch_cap_bytes = half;
+    if (k->batch_cap_bytes < atomic_load(&k->wanted_batch_bytes))
+        atomic_store(&k->wanted_batch_bytes, k->batch_cap_bytes);
+    k->topics[topic].due_ns = 0;
+    pthread_cond_signal(&k->ask);
     pthread_mutex_unlock(&k->lock);
 }
 
-static void poll_until_empty(struct kafka *k)
+void kafka_keep(struct kafka *k, struct cbt_record *record, rd_kafka_resp_err_t failed)
 {
-    while (rd_kafka_outq_len(k->producer) > 0 && !atomic_load(&k->quit)) {
-        rd_kafka_poll(k->producer, STEP_MS);
-        kafka_settle_run(k);
+    struct kafka_recovery *r = &k->recovery;
+    if (is_the_records(failed)) {
+        if (record->state == KAFKA_ALONE) {
+            kafka_dead_refuse(k, record, rd_kafka_err2str(failed));
+            return;
+        }
+        record->state = KAFKA_ALONE;
+        r->quiet = false;
+        if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && !r->wanted)
+            shrink_batches(k, record->topic);
+    } else if (!is_the_producers(failed)) {
+        r->quiet = false;
+        r->failed = true;
+        r->refused = r->refused || is_refusal(failed);
+        if (failed == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || failed == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+            failed == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            kafka_topic_lost(k, record->topic);
     }
+    keep(r, record);
+    r->wanted = true;
+    if (!is_the_producers(failed))
+        give_reason(r, rd_kafka_err2str(failed));
 }
 
-static int by_seq(const void *a, const void *b)
+/* ---- the sorted lists ---- */
+
+static struct cbt_record *merge(struct cbt_record *a, struct cbt_record *b)
 {
-    const struct cbt_record *left = *(struct cbt_record *const *)a, *right = *(struct cbt_record *const *)b;
-    return left->seq < right->seq ? -1 : left->seq > right->seq;
+    struct cbt_record *merged = NULL, **end = &merged;
+    while (a != NULL && b != NULL) {
+        struct cbt_record **first = a->seq < b->seq ? &a : &b;
+        *end = *first;
+        end = &(*first)->next;
+        *first = (*first)->next;
+    }
+    *end = a != NULL ? a : b;
+    return merged;
 }
 
-/* The unconfirmed records in the order of their submission; NULL without memory. */
-static struct cbt_record **sort_unconfirmed(struct kafka *k, size_t *ret_count)
+/* Merge sort, bottom up: parts[i] is empty or has 2^i records. No memory, and the list may be long. */
+static struct cbt_record *sort(struct cbt_record *list)
 {
-    size_t count = k->unconfirmed_count;
-    struct cbt_record **sorted = calloc(count + 1, sizeof(struct cbt_record *));
-    if (sorted == NULL)
-        return NULL;
-    size_t i = 0;
-    for (struct cbt_record *record = k->unconfirmed; record != NULL; record = record->next)
-        sorted[i++] = record;
-    qsort(sorted, count, sizeof(struct cbt_record *), by_seq);
-    k->unconfirmed = NULL;
-    k->unconfirmed_count = 0;
-    *ret_count = count;
+    struct cbt_record *parts[64] = {NULL};
+    while (list != NULL) {
+        struct cbt_record *one = list;
+        list = list->next;
+        one->next = NULL;
+        size_t i = 0;
+        for (; parts[i] != NULL; i++) {
+            one = merge(parts[i], one);
+            parts[i] = NULL;
+        }
+        parts[i] = one;
+    }
+    struct cbt_record *sorted = NULL;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        sorted = merge(parts[i], sorted);
     return sorted;
 }
 
-static void keep(struct kafka *k, struct cbt_record *record)
+/* All that is unconfirmed, in two lists in order: those to be sent alone, and the rest. */
+static void sort_unconfirmed(struct kafka_recovery *r)
 {
-    record->next = k->unconfirmed;
-    k->unconfirmed = record;
-    k->unconfirmed_count++;
+    struct cbt_record **alone_end = &r->alone, **rest_end = &r->rest;
+    for (struct cbt_record *record = sort(r->unconfirmed), *next; record != NULL; record = next) {
+        next = record->next;
+        record->next = NULL;
+        struct cbt_record ***end = record->state == KAFKA_ALONE ? &alone_end : &rest_end;
+        **end = record;
+        *end = &record->next;
+    }
+    r->unconfirmed = NULL;
+    r->unconfirmed_count = 0;
 }
 
-/* Produces one record, polling for room. */
-static rd_kafka_resp_err_t produce_patiently(struct kafka *k, struct cbt_record *record)
+static void keep_all(struct kafka_recovery *r, struct cbt_record **list)
 {
-    for (;;) {
-        rd_kafka_resp_err_t failed = kafka_produce_one(k, record);
-        if (failed != RD_KAFKA_RESP_ERR__QUEUE_FULL || atomic_load(&k->quit))
-            return failed;
-        rd_kafka_poll(k->producer, STEP_MS);
-        kafka_settle_run(k);
+    while (*list != NULL) {
+        struct cbt_record *record = *list;
+        *list = record->next;
+        keep(r, record);
     }
 }
 
-static void resend_one(struct kafka *k, struct cbt_record *record)
+/* ---- the phases ---- */
+
+static int64_t backoff_ns(struct kafka *k)
 {
-    bool alone = record->state == KAFKA_ALONE;
-    enum cbt_resent_reason reason = alone                  ? CBT_RESENT_batch_refused
-                                    : k->recovery_is_fatal ? CBT_RESENT_fatal
-                                                           : CBT_RESENT_failed;
-    cbt_add(&k->context.stats->resent[reason], 1);
-    if (alone) {
-        rd_kafka_flush(k->producer, STEP_MS); /* flush also means: do not linger */
-        poll_until_empty(k);
-        record->state = KAFKA_FRESH;
-        k->alone = record;
+    struct kafka_recovery *r = &k->recovery;
+    int64_t ms = REFUSED_MS;
+    if (!r->refused) {
+        if (r->fruitless == 0 && !r->failed)
+            return 0;
+        ms = (int64_t)BACKOFF_MIN_MS << (r->fruitless < 4 ? r->fruitless : 4);
+        ms = ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
     }
-    rd_kafka_resp_err_t failed = produce_patiently(k, record);
-    if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-        kafka_refuse(k, record, rd_kafka_err2str(failed));
-    else if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
-        keep(k, record);
-    if (alone) {
-        while (rd_kafka_outq_len(k->producer) > 0 && !k->recovery_wanted && !atomic_load(&k->quit))
-            rd_kafka_flush(k->producer, STEP_MS);
-        k->alone = NULL;
+    r->random = r->random * 6364136223846793005u + 1442695040888963407u;
+    int64_t jitter = (int64_t)((r->random >> 33) % (uint64_t)(ms / 2 + 1));
+    return (ms * 3 / 4 + jitter) * KAFKA_NS_PER_MS;
+}
+
+static uint64_t delivered(const struct kafka *k)
+{
+    return atomic_load_explicit(&k->context.stats->counters[CBT_COUNT_delivered_records],
+                                memory_order_relaxed);
+}
+
+static void start(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    if (r->since_ns == 0)
+        r->since_ns = now_ns;
+    kafka_close_gate(k);
+    r->phase = KAFKA_DRAINING;
+    r->purge_at_ns = now_ns + IN_FLIGHT_MS * KAFKA_NS_PER_MS;
+    r->resend_at_ns = 0;
+}
+
+/* Until librdkafka holds nothing more. */
+static void drain(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    rd_kafka_t *rk = k->producer->rk;
+    if (rd_kafka_outq_len(rk) > 0) {
+        int flags = RD_KAFKA_PURGE_F_QUEUE;
+        if (now_ns >= r->purge_at_ns)
+            flags |= RD_KAFKA_PURGE_F_INFLIGHT;
+        rd_kafka_purge(rk, flags);
+        return;
+    }
+    keep_all(r, &r->alone);
+    keep_all(r, &r->rest);
+    if (delivered(k) != r->delivered_before)
+        r->fruitless = 0;
+    r->delivered_before = delivered(k);
+    r->resend_at_ns = now_ns + backoff_ns(k);
+    if (!r->quiet)
+        r->fruitless++;
+    r->renewed = false;
+    r->phase = KAFKA_WAITING;
+    if (!r->quiet && !r->told) {
+        r->told = true;
+        cbt_log_warning("events were not delivered: they are sent again, in order", CBT_S("sink", k->name),
+                        CBT_S("reason", r->reason), CBT_I("events", r->unconfirmed_count));
     }
 }
 
-/* In order, until one fails: what comes behind it must not overtake it. */
-static void resend(struct kafka *k, struct cbt_record **sorted, size_t count)
+/* Puts a new producer in place. False: not now. */
+static bool renew(struct kafka *k, enum kafka_role role, int64_t now_ns)
 {
-    size_t i = 0;
-    for (; i < count && k->unconfirmed == NULL && !atomic_load(&k->quit); i++) {
-        resend_one(k, sorted[i]);
-        if (i % 1024 == 1023) {
-            rd_kafka_poll(k->producer, 0);
-            kafka_settle_run(k);
-        }
-    }
-    for (; i < count; i++)
-        keep(k, sorted[i]);
-}
-
-/* True when the new producer knows every topic, so that records can be sent. */
-static bool topics_ready(struct kafka *k)
-{
-    int64_t deadline = cbt_now_ns() + INT64_C(2000) * 1000000;
-    while (!kafka_topics_known(k) && cbt_now_ns() < deadline && !atomic_load(&k->quit)) {
-        rd_kafka_poll(k->producer, STEP_MS);
-        kafka_topics_refresh(k);
-    }
-    return kafka_topics_known(k);
-}
-
-static void schedule_next(struct kafka *k)
-{
-    int64_t ms = (int64_t)BACKOFF_FIRST_MS << (k->fruitless < 7 ? k->fruitless : 7);
-    if (ms > BACKOFF_LAST_MS)
-        ms = BACKOFF_LAST_MS;
-    k->random = k->random * 6364136223846793005u + 1442695040888963407u;
-    k->recover_at_ns = cbt_now_ns() + (ms / 2 + (int64_t)((k->random >> 33) % (uint64_t)ms)) * 1000000;
-}
-
-/* A new producer in place of the purged one. On failure the gate stays closed and it is tried again. */
-static bool replace_producer(struct kafka *k)
-{
-    if (k->producer != NULL) {
-        rd_kafka_purge(k->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        poll_until_empty(k);
-        kafka_settle_run(k);
-        kafka_drop_producer(k);
-    }
+    struct kafka_producer *producer = NULL;
     struct cbt_err err = {0};
-    if (kafka_make_producer(k, &err) != 0) {
-        cbt_log_error("cannot make a new Kafka producer, trying again", CBT_S("reason", err.text));
-        kafka_drop_producer(k);
+    if (kafka_producer_new(k, role, &producer, &err) != 0 || kafka_producer_install(k, producer, &err) != 0) {
+        cbt_log_error("cannot make a new producer; trying again", CBT_S("sink", k->name),
+                      CBT_S("reason", err.text));
+        k->recovery.resend_at_ns = now_ns + REFUSED_MS * KAFKA_NS_PER_MS;
         return false;
     }
     cbt_count(k->context.stats, CBT_COUNT_producers_replaced, 1);
     return true;
 }
 
-void kafka_recover(struct kafka *k, int64_t now_ns)
+static void wait_and_begin(struct kafka *k, int64_t now_ns)
 {
-    if (!k->recovery_wanted || now_ns < k->recover_at_ns)
+    struct kafka_recovery *r = &k->recovery;
+    if (now_ns < r->resend_at_ns)
         return;
-    bool quiet = k->recovery_reason == NULL; /* only smaller batches: nothing has failed */
-    if (!quiet && !k->recovering)
-        cbt_log_warning("records were not delivered and are sent again in order",
-                        CBT_S("sink", k->context.config->name), CBT_S("reason", k->recovery_reason),
-                        CBT_I("fatal", k->recovery_is_fatal));
-    k->recovering = k->recovering || !quiet;
-    close_gate(k);
-    uint64_t delivered = atomic_load(&k->context.stats->counters[CBT_COUNT_settled_records]);
-    bool replaced = replace_producer(k);
-    k->recovery_wanted = false;
-    k->recovery_reason = NULL;
-    size_t count = 0;
-    struct cbt_record **sorted = NULL;
-    if (replaced && topics_ready(k))
-        sorted = sort_unconfirmed(k, &count);
-    if (sorted != NULL)
-        resend(k, sorted, count);
-    free(sorted);
-    kafka_settle_run(k);
-    if (k->unconfirmed == NULL && replaced && sorted != NULL) {
-        k->recovery_is_fatal = false;
-        k->fruitless = 0;
-        k->recover_at_ns = 0;
-        if (k->recovering)
-            cbt_log_info("records were sent again", CBT_S("sink", k->context.config->name),
-                         CBT_I("records", count));
-        k->recovering = false;
-        open_gate(k);
+    /* Before the topics are waited for, as they become known only when the limits fit (kafka_metadata.c). */
+    if (!kafka_limits_fit(k)) {
+        if (!renew(k, KAFKA_ROLE_EVENTS, now_ns))
+            return;
+        r->renewed = true;
+    }
+    if (r->unconfirmed != NULL && !kafka_topics_known(k)) {
+        r->resend_at_ns = now_ns + TOPICS_STEP_MS * KAFKA_NS_PER_MS;
         return;
     }
-    bool progress = atomic_load(&k->context.stats->counters[CBT_COUNT_settled_records]) != delivered;
-    k->fruitless = progress ? 0 : k->fruitless + 1;
-    kafka_want_recovery(k, "still not delivered", false);
-    schedule_next(k);
+    sort_unconfirmed(r);
+    if ((r->alone != NULL || !r->renewed) &&
+        !renew(k, r->alone != NULL ? KAFKA_ROLE_SINGLE : KAFKA_ROLE_EVENTS, now_ns)) {
+        keep_all(r, &r->alone);
+        keep_all(r, &r->rest);
+        return;
+    }
+    r->resend_at_ns = 0;
+    r->wanted = false;
+    r->phase = r->alone != NULL ? KAFKA_SINGLY : KAFKA_RESENDING;
+}
+
+/* Produces a record to the partition that its key has now. */
+static rd_kafka_resp_err_t produce(struct kafka *k, struct cbt_record *record)
+{
+    struct kafka_topic *topic = &k->topics[record->topic];
+    int32_t partitions = atomic_load(&topic->partitions);
+    if (record->key != NULL && partitions != 0)
+        record->partition = kafka_partition_of(topic, partitions, record, 0);
+    else if (partitions != 0 && record->partition >= partitions)
+        record->partition %= partitions;
+    if (k->stamped)
+        return kafka_produce_stamped(k, cbt_wall_ms(), record);
+    if (rd_kafka_produce(topic->handle, record->partition, 0, kafka_bytes(record->value), record->value_len,
+                         record->key, record->key_len, record) == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    return rd_kafka_last_error();
+}
+
+static enum cbt_resent_reason resent_reason(const struct kafka_recovery *r, bool alone)
+{
+    return alone ? CBT_RESENT_batch_refused : r->failed ? CBT_RESENT_failed : CBT_RESENT_fatal;
+}
+
+/* Sends the first record of a list. False: the list cannot go on now. */
+static bool resend_first(struct kafka *k, struct cbt_record **list)
+{
+    struct kafka_recovery *r = &k->recovery;
+    struct cbt_record *record = *list, *next = record->next;
+    bool alone = record->state == KAFKA_ALONE; /* once it is produced it may be gone */
+    rd_kafka_resp_err_t failed = produce(k, record);
+    if (failed == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+        return false;
+    *list = next;
+    if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        cbt_add(&k->context.stats->resent[resent_reason(r, alone)], 1);
+        r->resent++;
+        return true;
+    }
+    if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        kafka_dead_refuse(k, record, rd_kafka_err2str(failed));
+        return true;
+    }
+    kafka_keep(k, record, failed);
+    return false;
+}
+
+/* One record, its report, the next one. */
+static void send_singly(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    int64_t until = now_ns + SINGLE_STEP_MS * KAFKA_NS_PER_MS;
+    while (!r->wanted && cbt_now_ns() < until) {
+        if (rd_kafka_outq_len(k->producer->rk) > 0) {
+            rd_kafka_poll(k->producer->rk, SINGLE_STEP_MS);
+            continue;
+        }
+        if (r->alone == NULL)
+            break;
+        resend_first(k, &r->alone);
+    }
+    if (r->wanted || r->alone != NULL || rd_kafka_outq_len(k->producer->rk) > 0)
+        return;
+    if (renew(k, KAFKA_ROLE_EVENTS, now_ns)) {
+        r->phase = KAFKA_RESENDING;
+    } else {
+        r->phase = KAFKA_DRAINING;
+        r->wanted = true;
+    }
+}
+
+static void end(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    if (r->told)
+        cbt_log_info("events were sent again", CBT_S("sink", k->name), CBT_I("events", r->resent),
+                     CBT_D("seconds", (double)(now_ns - r->since_ns) / 1e9));
+    /* `fruitless` stays: whether this one was of use shows only with the first delivery. */
+    r->phase = KAFKA_RUNNING;
+    r->failed = r->refused = r->quiet = r->told = false;
+    r->since_ns = 0;
+    r->resent = 0;
+    r->reason[0] = '\0';
+    kafka_open_gate(k);
+}
+
+static void resend(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    r->resend_at_ns = 0;
+    for (unsigned i = 0; i < RESEND_RECORDS && r->rest != NULL && !r->wanted; i++) {
+        if (!resend_first(k, &r->rest)) {
+            r->resend_at_ns =
+                now_ns + DRAIN_STEP_MS * KAFKA_NS_PER_MS; /* or sooner, when a report makes room */
+            return;
+        }
+    }
+    if (r->rest == NULL && !r->wanted)
+        end(k, now_ns);
+}
+
+void kafka_recover(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    bool sending = r->phase == KAFKA_RUNNING || r->phase == KAFKA_SINGLY || r->phase == KAFKA_RESENDING;
+    if (sending && r->wanted)
+        start(k, now_ns);
+    switch (r->phase) {
+    case KAFKA_DRAINING:
+        drain(k, now_ns);
+        break;
+    case KAFKA_WAITING:
+        wait_and_begin(k, now_ns);
+        break;
+    case KAFKA_SINGLY:
+        send_singly(k, now_ns);
+        break;
+    case KAFKA_RESENDING:
+        resend(k, now_ns);
+        break;
+    case KAFKA_RUNNING:
+        break;
+    }
+}
+
+int64_t kafka_recover_due_ns(const struct kafka *k)
+{
+    const struct kafka_recovery *r = &k->recovery;
+    switch (r->phase) {
+    case KAFKA_RUNNING:
+        return r->wanted ? 0 : INT64_MAX;
+    case KAFKA_DRAINING:
+        return cbt_now_ns() + DRAIN_STEP_MS * KAFKA_NS_PER_MS;
+    case KAFKA_SINGLY:
+        return 0;
+    default:
+        return r->wanted ? 0 : r->resend_at_ns;
+    }
 }

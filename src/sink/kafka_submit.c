@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The workers' side. Records are sorted by partition, in order, and each partition's are handed to librdkafka
- * in one call; the partition of a run of equal key is computed once.
+ * The workers' side: partitioning and hand-over.
  *
- * The gate: a worker announces itself in `inside`, then looks at `gate`; who closes the gate sets it, then
- * waits for every `inside` to be 0. Both stores come before both loads (sequentially consistent), so either
- * the worker sees the gate closed or the closer sees the worker. No lock, and nothing shared is written on
- * the open way but the worker's own line.
+ * Happy path: the partition of a run of equal key is computed once; a counting sort brings the records of
+ * each partition together, in order; each partition's are handed over in one call, without a copy. Failure:
+ * where librdkafka has no room, or a topic's partitions are not known, or a recovery goes on, the worker
+ * steps out, waits, and goes on with the rest, in order. What is larger than its topic takes is set aside for
+ * the delivery thread, which makes a dead letter of it.
  *
  * A record that was handed over is not touched again: it may be delivered and its memory gone.
  */
@@ -14,262 +14,283 @@
 #include <string.h>
 
 #include "cbtap/clock.h"
+#include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define WAIT_MS 100
+/* A batch of format 2 (Kafka protocol, "Record Batch"): its head, and what a record has besides lengths and
+ * contents: attributes, timestamp delta, offset delta, number of headers. */
+#define BATCH_HEAD_BYTES   61
+#define RECORD_FIXED_BYTES 4
 
-/* Sleeps until something changes (gate, room, partitions), at most WAIT_MS. */
-static void wait_for_change(struct kafka *k)
+#define WAIT_MS 1000
+
+enum outcome {
+    ALL_TAKEN,
+    NO_ROOM,
+    NOT_NOW, /* a topic is not known, or the producer is at its end */
+};
+
+static uint64_t varint_bytes(uint64_t n)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += WAIT_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    pthread_mutex_lock(&k->lock);
-    k->waiting++;
-    if (!atomic_load(&k->abandoned))
-        pthread_cond_timedwait(&k->changed, &k->lock, &until);
-    k->waiting--;
-    pthread_mutex_unlock(&k->lock);
+    uint64_t bytes = 1;
+    for (n *= 2; n >= 0x80; n >>= 7) /* zigzag of a length doubles it */
+        bytes++;
+    return bytes;
 }
 
-/* Waits for the gate. False: the sink is abandoned. */
-static bool enter(struct kafka *k, struct kafka_scratch *s)
+uint64_t kafka_record_bytes(const struct cbt_record *record)
 {
-    for (;;) {
-        atomic_store(&s->inside, 1);
-        if (atomic_load(&k->gate) == 0 && !atomic_load(&k->abandoned))
-            return true;
-        atomic_store(&s->inside, 0);
-        if (atomic_load(&k->abandoned))
-            return false;
-        wait_for_change(k);
-    }
+    uint64_t body = RECORD_FIXED_BYTES + varint_bytes(record->key_len) + record->key_len +
+                    varint_bytes(record->value_len) + record->value_len;
+    return BATCH_HEAD_BYTES + varint_bytes(body) + body;
 }
 
-static void leave(struct kafka_scratch *s)
+int32_t kafka_partition_of(const struct kafka_topic *topic, int32_t partitions,
+                           const struct cbt_record *record, uint64_t random)
 {
-    atomic_store(&s->inside, 0);
+    if (record->key == NULL)
+        return (int32_t)((random >> 33) % (uint64_t)partitions);
+    return rd_kafka_msg_partitioner_murmur2(topic->handle, record->key, record->key_len, partitions, NULL,
+                                            NULL);
 }
 
-uint32_t kafka_record_bytes(const struct cbt_record *record)
+rd_kafka_resp_err_t kafka_produce_stamped(const struct kafka *k, int64_t now_ms, struct cbt_record *record)
 {
-    return record->value_len + record->key_len + KAFKA_RECORD_HEAD_BYTES;
-}
-
-int32_t kafka_partition_of(struct kafka_topic *topic, const struct cbt_record *record, int32_t partitions,
-                           uint64_t *random)
-{
-    if (record->key != NULL)
-        return rd_kafka_msg_partitioner_murmur2(topic->handle, record->key, record->key_len, partitions, NULL,
-                                                NULL);
-    *random = *random * 6364136223846793005u + 1442695040888963407u;
-    return (int32_t)((*random >> 33) % (uint64_t)partitions);
-}
-
-/* Gives a record that cannot be handed over to the delivery thread. */
-static void give_to_delivery(struct kafka *k, struct cbt_record **list, struct cbt_record *record)
-{
-    pthread_mutex_lock(&k->lock);
-    record->next = *list;
-    *list = record;
-    atomic_store(&k->handed, true);
-    pthread_mutex_unlock(&k->lock);
-}
-
-static bool stamped(const struct kafka *k)
-{
-    return k->options->kafka_timestamp[0] != 'p'; /* produce is librdkafka's own way */
-}
-
-rd_kafka_resp_err_t kafka_produce_stamped(struct kafka *k, struct kafka_topic *topic, int32_t partition,
-                                          struct cbt_record *record)
-{
-    int64_t now = cbt_wall_ms();
-    int64_t timestamp = record->frame->arrived_wall_ms;
-    if (k->options->kafka_timestamp[0] == 'e') {
-        /* A clock that is ahead would be refused by the broker. */
-        timestamp = record->unix_ms > now ? now : record->unix_ms;
-        if (timestamp <= 0)
-            timestamp = now;
-    }
-    return rd_kafka_producev(k->producer, RD_KAFKA_V_RKT(topic->handle), RD_KAFKA_V_PARTITION(partition),
-                             RD_KAFKA_V_VALUE((void *)(uintptr_t)record->value, record->value_len),
+    int64_t timestamp = k->stamp_event ? record->unix_ms : record->frame->arrived_wall_ms;
+    /* Brokers refuse what lies ahead of their own clock. */
+    if (timestamp <= 0 || timestamp > now_ms)
+        timestamp = now_ms;
+    return rd_kafka_producev(k->producer->rk, RD_KAFKA_V_RKT(k->topics[record->topic].handle),
+                             RD_KAFKA_V_PARTITION(record->partition),
+                             RD_KAFKA_V_VALUE(kafka_bytes(record->value), record->value_len),
                              RD_KAFKA_V_KEY(record->key, record->key_len), RD_KAFKA_V_TIMESTAMP(timestamp),
                              RD_KAFKA_V_OPAQUE(record), RD_KAFKA_V_END);
 }
 
-/* What is true of the topics at the moment: where each topic's buckets begin. Partition counts only grow, and
- * they are read once a round. */
-struct layout {
-    uint32_t topics;
-    uint32_t base[KAFKA_TOPICS_MAX + 1];
-};
-
-static bool make_layout(struct kafka *k, struct kafka_scratch *s, struct layout *layout)
+static void set_aside(struct kafka_scratch *s, struct cbt_record *record)
 {
-    layout->topics = atomic_load_explicit(&k->topic_count, memory_order_acquire);
-    layout->base[0] = 0;
-    for (uint32_t i = 0; i < layout->topics; i++)
-        layout->base[i + 1] = layout->base[i] + (uint32_t)atomic_load(&k->topics[i].partitions);
-    size_t needed = (size_t)layout->base[layout->topics] + 1;
-    if (needed > s->starts_size) {
-        uint32_t *starts = realloc(s->starts, needed * sizeof(*starts));
-        if (starts == NULL)
-            return false;
-        s->starts = starts;
-        s->starts_size = needed;
-    }
-    memset(s->starts, 0, needed * sizeof(*s->starts));
-    return true;
+    record->next = NULL;
+    *s->aside_end = record;
+    s->aside_end = &record->next;
 }
 
-/* Finds the bucket of each pending record and counts them. Dead letters, and what is too large, go their own
- * way; records of a topic that is not known yet stay. Returns how many records have a bucket; the others that
- * stay are moved to the front of `pending`, in *ret_kept. */
-static size_t choose_buckets(struct kafka *k, struct kafka_scratch *s, const struct layout *layout, size_t n,
-                             size_t *ret_kept)
+/* Gives what was set aside to the delivery thread. */
+static void hand_aside(struct kafka *k, struct kafka_scratch *s)
 {
-    const uint8_t *key = NULL;
-    uint32_t key_len = 0;
-    struct kafka_topic *run_topic = NULL;
-    uint32_t bucket = 0;
-    size_t count = 0, kept = 0;
-    for (size_t i = 0; i < n; i++) {
+    if (s->aside == NULL)
+        return;
+    pthread_mutex_lock(&k->lock);
+    *k->inbox_end = s->aside;
+    k->inbox_end = s->aside_end;
+    rd_kafka_queue_yield(k->producer->reports);
+    pthread_mutex_unlock(&k->lock);
+    s->aside = NULL;
+    s->aside_end = &s->aside;
+}
+
+/* The bucket of (topic, partition), new where there is none yet. */
+static uint16_t find_bucket(struct kafka_scratch *s, uint32_t *bucket_count, uint16_t topic,
+                            int32_t partition)
+{
+    uint32_t hash = ((uint32_t)topic << 20 ^ (uint32_t)partition) * 2654435769u;
+    for (uint32_t slot = hash >> 16 & s->slots_mask;; slot = (slot + 1) & s->slots_mask) {
+        uint32_t found = s->slots[slot];
+        if (found == 0) {
+            s->buckets[*bucket_count] = (struct kafka_bucket){.topic = topic, .partition = partition};
+            s->slots[slot] = (uint16_t)++ * bucket_count;
+            return (uint16_t)(*bucket_count - 1);
+        }
+        if (s->buckets[found - 1].topic == topic && s->buckets[found - 1].partition == partition)
+            return (uint16_t)(found - 1);
+    }
+}
+
+static bool same_key(const struct cbt_record *a, const struct cbt_record *b)
+{
+    return a->key_len == b->key_len && (a->key == b->key || (a->key != NULL && b->key != NULL &&
+                                                             memcmp(a->key, b->key, a->key_len) == 0));
+}
+
+/* Finds the bucket of each of `count` pending records, sets aside those that are too large. Returns how many
+ * are left in pending and have a bucket; where a topic's partitions are not known, 0 and *ret_unknown:
+ * nothing is changed. */
+static uint32_t find_buckets(struct kafka *k, struct kafka_scratch *s, uint32_t count, uint32_t *ret_buckets,
+                             bool *ret_unknown)
+{
+    const struct cbt_record *previous = NULL;
+    uint32_t max_bytes = 0, buckets = 0, kept = 0;
+    uint16_t topic = 0, bucket = 0;
+    memset(s->slots, 0, (s->slots_mask + 1) * sizeof(*s->slots));
+    for (uint32_t i = 0; i < count; i++) {
         struct cbt_record *record = s->pending[i];
-        if (record->dead != NULL) {
-            rd_kafka_resp_err_t failed = kafka_produce_dead(k, record);
-            if (failed == RD_KAFKA_RESP_ERR__QUEUE_FULL || failed == RD_KAFKA_RESP_ERR__FATAL)
-                s->pending[kept++] = record;
-            else if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
-                give_to_delivery(k, &k->undelivered_dead, record);
-            continue;
+        uint16_t its_topic = kafka_topic_of(k, s, record);
+        if (previous == NULL || its_topic != topic || !same_key(previous, record)) {
+            topic = its_topic;
+            int32_t partitions = atomic_load_explicit(&k->topics[topic].partitions, memory_order_relaxed);
+            if (partitions == 0) {
+                *ret_unknown = true;
+                return 0;
+            }
+            max_bytes = atomic_load_explicit(&k->topics[topic].max_bytes, memory_order_relaxed);
+            int32_t partition = kafka_partition_of(&k->topics[topic], partitions, record, s->random);
+            bucket = find_bucket(s, &buckets, topic, partition);
         }
-        struct kafka_topic *topic = kafka_topic_of(k, record);
-        uint32_t index = (uint32_t)(topic - k->topics);
-        int32_t partitions =
-            index < layout->topics ? (int32_t)(layout->base[index + 1] - layout->base[index]) : 0;
-        if (partitions == 0) {
-            s->pending[kept++] = record;
-            continue;
-        }
-        if (kafka_record_bytes(record) >
-            atomic_load_explicit(&topic->record_max_bytes, memory_order_relaxed)) {
-            give_to_delivery(k, &k->refused, record);
-            continue;
-        }
-        bool same = run_topic != NULL && topic == run_topic && key_len == record->key_len &&
-                    (record->key == key ||
-                     (key != NULL && record->key != NULL && memcmp(key, record->key, key_len) == 0));
-        if (!same) {
-            bucket =
-                layout->base[index] + (uint32_t)kafka_partition_of(topic, record, partitions, &s->random);
-            run_topic = topic;
-            key = record->key;
-            key_len = record->key_len;
-        }
-        s->ready[count] = record;
-        s->bucket[count++] = bucket;
-        s->starts[bucket + 1]++;
+        previous = record;
+        record->topic = topic;
+        record->partition = s->buckets[bucket].partition;
+        record->state = KAFKA_FRESH;
+        s->bucket_of[i] = bucket;
+        if (__builtin_expect(record->value_len + (uint64_t)record->key_len + 256 > max_bytes, 0) &&
+            kafka_record_bytes(record) > max_bytes)
+            record->state = KAFKA_TOO_LARGE;
     }
-    *ret_kept = kept;
-    return count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct cbt_record *record = s->pending[i];
+        if (__builtin_expect(record->state == KAFKA_TOO_LARGE, 0)) {
+            set_aside(s, record);
+            continue;
+        }
+        s->buckets[s->bucket_of[i]].count++;
+        s->bucket_of[kept] = s->bucket_of[i];
+        s->pending[kept++] = record;
+    }
+    *ret_buckets = buckets;
+    return kept;
 }
 
-/* Hands one bucket over; what the queue has no room for stays pending, in order. */
-static size_t produce_bucket(struct kafka *k, struct kafka_scratch *s, struct kafka_topic *topic,
-                             int32_t partition, uint32_t from, uint32_t to, size_t kept)
+/* The counting sort: messages by bucket, each bucket's in order. */
+static void fill_messages(struct kafka_scratch *s, uint32_t count, uint32_t buckets)
 {
-    if (stamped(k)) {
-        bool full = false; /* then so for the rest, or the order would break */
-        for (uint32_t i = from; i < to; i++) {
-            s->messages[i].err = full ? RD_KAFKA_RESP_ERR__QUEUE_FULL
-                                      : kafka_produce_stamped(k, topic, partition, s->messages[i]._private);
-            full = full || s->messages[i].err == RD_KAFKA_RESP_ERR__QUEUE_FULL;
-        }
-    } else if (rd_kafka_produce_batch(topic->handle, partition, 0, &s->messages[from], (int)(to - from)) ==
-               (int)(to - from)) {
-        return kept;
+    uint32_t start = 0;
+    for (uint32_t b = 0; b < buckets; b++) {
+        s->buckets[b].end = start;
+        start += s->buckets[b].count;
     }
-    for (uint32_t i = from; i < to; i++) {
-        if (s->messages[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+    for (uint32_t i = 0; i < count; i++) {
+        struct cbt_record *record = s->pending[i];
+        rd_kafka_message_t *message = &s->messages[s->buckets[s->bucket_of[i]].end++];
+        message->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        message->payload = kafka_bytes(record->value);
+        message->len = record->value_len;
+        message->key = kafka_bytes(record->key);
+        message->key_len = record->key_len;
+        message->_private = record;
+    }
+}
+
+/* One by one, for a timestamp does not go with a batch; stops where one does not go in, for the order's sake.
+ */
+static int produce_stamped(struct kafka *k, rd_kafka_message_t *messages, uint32_t count)
+{
+    int64_t now_ms = cbt_wall_ms();
+    int taken = 0;
+    rd_kafka_resp_err_t stopped = RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (uint32_t i = 0; i < count; i++) {
+        messages[i].err = stopped != 0 ? stopped : kafka_produce_stamped(k, now_ms, messages[i]._private);
+        if (messages[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            taken++;
+        else if (messages[i].err != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+            stopped = messages[i].err;
+    }
+    return taken;
+}
+
+static enum outcome outcome_of(struct kafka *k, rd_kafka_resp_err_t failed, uint16_t topic)
+{
+    switch (failed) {
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+        return NO_ROOM;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        kafka_topic_lost(k, topic);
+        return NOT_NOW;
+    default:
+        kafka_wake(k); /* fatal, most likely: the delivery thread sees */
+        return NOT_NOW;
+    }
+}
+
+/* Hands one bucket over. What stays is moved to the front of pending, behind the `kept` that are there. */
+static uint32_t produce_bucket(struct kafka *k, struct kafka_scratch *s, const struct kafka_bucket *bucket,
+                               uint32_t kept, enum outcome *ret_outcome)
+{
+    rd_kafka_message_t *messages = &s->messages[bucket->end - bucket->count];
+    int taken = k->stamped ? produce_stamped(k, messages, bucket->count)
+                           : rd_kafka_produce_batch(k->topics[bucket->topic].handle, bucket->partition, 0,
+                                                    messages, (int)bucket->count);
+    if (__builtin_expect(taken == (int)bucket->count, 1))
+        return kept;
+    for (uint32_t i = 0; i < bucket->count; i++) {
+        struct cbt_record *record = messages[i]._private;
+        rd_kafka_resp_err_t failed = messages[i].err;
+        if (failed == RD_KAFKA_RESP_ERR_NO_ERROR)
             continue;
-        if (s->messages[i].err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-            give_to_delivery(k, &k->refused, s->messages[i]._private);
-        else
+        if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+            record->state = KAFKA_TOO_LARGE;
+            set_aside(s, record);
+            continue;
+        }
+        if (*ret_outcome == ALL_TAKEN)
+            *ret_outcome = outcome_of(k, failed, bucket->topic);
+        s->pending[kept++] = record;
+    }
+    return kept;
+}
+
+/* Hands over what it can. Returns how many records are left in pending, in order for each partition. */
+static uint32_t hand_over(struct kafka *k, struct kafka_scratch *s, uint32_t count, enum outcome *ret_outcome)
+{
+    uint32_t buckets = 0, kept = 0;
+    bool unknown = false;
+    uint32_t left = find_buckets(k, s, count, &buckets, &unknown);
+    if (unknown) {
+        *ret_outcome = NOT_NOW;
+        return count;
+    }
+    fill_messages(s, left, buckets);
+    *ret_outcome = ALL_TAKEN;
+    for (uint32_t b = 0; b < buckets; b++) {
+        const struct kafka_bucket *bucket = &s->buckets[b];
+        if (bucket->count == 0)
+            continue;
+        if (*ret_outcome == ALL_TAKEN) {
+            kept = produce_bucket(k, s, bucket, kept, ret_outcome);
+            continue;
+        }
+        for (uint32_t i = bucket->end - bucket->count; i < bucket->end; i++)
             s->pending[kept++] = s->messages[i]._private;
     }
     return kept;
 }
 
-/* One round: what can be handed over now is. Returns how many records are left in `pending`. */
-static size_t hand_over(struct kafka *k, struct kafka_scratch *s, size_t n)
-{
-    struct layout layout;
-    if (!make_layout(k, s, &layout))
-        return n;
-    size_t kept = 0;
-    size_t count = choose_buckets(k, s, &layout, n, &kept);
-    uint32_t buckets = layout.base[layout.topics];
-    for (uint32_t b = 0; b < buckets; b++)
-        s->starts[b + 1] += s->starts[b];
-    /* A counting sort: starts[b] moves to the end of its bucket while the bucket is filled. */
-    for (size_t i = 0; i < count; i++) {
-        struct cbt_record *record = s->ready[i];
-        s->messages[s->starts[s->bucket[i]]++] =
-            (rd_kafka_message_t){.payload = (void *)(uintptr_t)record->value,
-                                 .len = record->value_len,
-                                 .key = (void *)(uintptr_t)record->key,
-                                 .key_len = record->key_len,
-                                 ._private = record};
-    }
-    uint32_t from = 0, topic = 0;
-    for (uint32_t b = 0; b < buckets && from < count; b++) {
-        while (b >= layout.base[topic + 1])
-            topic++;
-        uint32_t to = s->starts[b];
-        if (to > from)
-            kept = produce_bucket(k, s, &k->topics[topic], (int32_t)(b - layout.base[topic]), from, to, kept);
-        from = to;
-    }
-    return kept;
-}
-
-void kafka_submit(void *self, unsigned worker, struct cbt_record *const recs[], size_t n)
+void kafka_submit(void *self, unsigned worker, struct cbt_record *const recs[], size_t count)
 {
     struct kafka *k = self;
     struct kafka_scratch *s = &k->scratch[worker];
-    uint64_t seq = atomic_fetch_add(&k->seq, n);
-    for (size_t i = 0; i < n; i++) {
+    uint64_t seq = atomic_fetch_add_explicit(&k->taken, count, memory_order_relaxed);
+    uint32_t left = 0, changes = 0;
+    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
+    for (size_t i = 0; i < count; i++) {
         recs[i]->seq = seq + i;
-        s->pending[i] = recs[i];
+        recs[i]->state = KAFKA_FRESH;
+        if (__builtin_expect(recs[i]->dead != NULL, 0))
+            set_aside(s, recs[i]);
+        else
+            s->pending[left++] = recs[i];
     }
-    while (n > 0) {
-        if (!enter(k, s))
-            return;
-        n = hand_over(k, s, n);
-        leave(s);
-        if (n > 0) {
+    while (left > 0) {
+        enum outcome outcome = ALL_TAKEN;
+        if (!kafka_enter(k, s, &changes))
+            break;
+        left = hand_over(k, s, left, &outcome);
+        kafka_leave(k, s);
+        if (left == 0)
+            break;
+        hand_aside(k, s); /* what comes before it need not wait for room */
+        if (outcome == NO_ROOM)
             atomic_fetch_add_explicit(&k->queue_full, 1, memory_order_relaxed);
-            wait_for_change(k);
-        }
+        kafka_wait(k, changes, WAIT_MS);
     }
-}
-
-rd_kafka_resp_err_t kafka_produce_one(struct kafka *k, struct cbt_record *record)
-{
-    struct kafka_topic *topic = kafka_topic_of(k, record);
-    int32_t partitions = atomic_load(&topic->partitions);
-    if (partitions == 0)
-        return RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
-    int32_t partition = kafka_partition_of(topic, record, partitions, &k->random);
-    if (stamped(k))
-        return kafka_produce_stamped(k, topic, partition, record);
-    if (rd_kafka_produce(topic->handle, partition, 0, (void *)(uintptr_t)record->value, record->value_len,
-                         record->key, record->key_len, record) == 0)
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
-    return rd_kafka_last_error();
+    hand_aside(k, s);
 }

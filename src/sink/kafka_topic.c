@@ -1,25 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Topics: names from the template, partition counts and size limits from the cluster. Workers read counts
- * without a lock; the delivery thread asks for them (asking creates a topic where the cluster allows it) and
- * refreshes them. A grown count moves keys to other partitions, as with any client.
+ * The topics by name. Where the name holds no {type} or {event_type} there is one, and a worker need not
+ * look; else a worker remembers the topics of the types that it has seen, and asks the shared table for
+ * others. The table is bounded: what has no room in it goes to the topic of the type "other", topics[0].
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cbtap/clock.h"
-#include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define ASK_TIMEOUT_MS 1000
-#define ASK_AGAIN_MS   500
-#define REFRESH_MS     60000
-#define TOPIC_OTHER    "other"
-
-static bool is_fixed(const char *template)
-{
-    return strstr(template, "{type}") == NULL && strstr(template, "{event_type}") == NULL;
-}
+#define OTHER "other"
 
 /* Appends text as far as a topic's name allows: letters, digits, '.', '_', '-'; all else becomes '_'. */
 static size_t append(char *name, size_t len, const uint8_t *text, size_t text_len)
@@ -28,12 +18,12 @@ static size_t append(char *name, size_t len, const uint8_t *text, size_t text_le
         uint8_t c = text[i];
         bool legal = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
                      c == '_' || c == '-';
-        name[len++] = (char)(legal ? c : '_');
+        name[len++] = (char)(legal ? c : (uint8_t)'_');
     }
     return len;
 }
 
-/* Fills in the template; `name` has KAFKA_TOPIC_NAME_MAX + 1 bytes. */
+/* Fills in the template. `name` has KAFKA_TOPIC_NAME_MAX + 1 bytes. */
 static void make_name(const struct kafka *k, char *name, struct cbt_text type, struct cbt_text event_type)
 {
     const char *server = k->context.options->server_name;
@@ -45,170 +35,131 @@ static void make_name(const struct kafka *k, char *name, struct cbt_text type, s
                  {"{server}", {(const uint8_t *)server, strlen(server)}}};
     size_t len = 0;
     for (const char *at = k->options->topic; *at != '\0';) {
-        bool found = false;
-        for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && !found; i++) {
+        size_t skip = 0;
+        for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && skip == 0; i++) {
             size_t placeholder_len = strlen(table[i].placeholder);
             if (strncmp(at, table[i].placeholder, placeholder_len) != 0)
                 continue;
             len = append(name, len, table[i].text.data, table[i].text.len);
-            at += placeholder_len;
-            found = true;
+            skip = placeholder_len;
         }
-        if (!found)
-            len = append(name, len, (const uint8_t *)at++, 1);
+        if (skip == 0) {
+            len = append(name, len, (const uint8_t *)at, 1);
+            skip = 1;
+        }
+        at += skip;
     }
     name[len] = '\0';
 }
 
-/* Under the lock, or before the threads start. NULL: the table is full, or the name is not a topic's. */
-static struct kafka_topic *add_topic(struct kafka *k, const char *name)
+/* Index of the topic with that name, added where there is room; 0 where there is not. Under the lock. */
+static uint16_t find_or_add(struct kafka *k, const char *name)
 {
     uint32_t count = atomic_load(&k->topic_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(k->topics[i].name, name) == 0)
+            return (uint16_t)i;
     if (count == KAFKA_TOPICS_MAX)
-        return NULL;
+        return 0;
     struct kafka_topic *topic = &k->topics[count];
+    if (k->producer != NULL) {
+        topic->handle = rd_kafka_topic_new(k->producer->rk, name, NULL);
+        if (topic->handle == NULL)
+            return 0; /* "." or "..": no names for a topic */
+    }
     memcpy(topic->name, name, strlen(name) + 1);
-    atomic_store(&topic->record_max_bytes, k->batch_bytes);
-    if (k->producer != NULL && (topic->handle = rd_kafka_topic_new(k->producer, name, NULL)) == NULL)
-        return NULL;
+    atomic_store(&topic->max_bytes,
+                 k->own_message_max_bytes != 0 ? k->own_message_max_bytes : KAFKA_TOPIC_MAX_BYTES);
     atomic_store(&k->topic_count, count + 1);
-    return topic;
+    return (uint16_t)count;
+}
+
+/* From now on its partitions are wanted. Under the lock. */
+static void use_topic(struct kafka *k, uint16_t index)
+{
+    struct kafka_topic *topic = &k->topics[index];
+    if (topic->in_use)
+        return;
+    topic->in_use = true;
+    topic->due_ns = 0;
+    pthread_cond_signal(&k->ask);
 }
 
 int kafka_topics_init(struct kafka *k, struct cbt_err *err)
 {
-    k->topic_is_fixed = is_fixed(k->options->topic);
+    const char *template = k->options->topic;
+    k->topic_is_fixed = strstr(template, "{type}") == NULL && strstr(template, "{event_type}") == NULL;
     char name[KAFKA_TOPIC_NAME_MAX + 1];
-    make_name(k, name, CBT_TEXT(TOPIC_OTHER), CBT_TEXT(TOPIC_OTHER));
-    /* topics[0]: the one topic, or where those go for which there is no room in the table. */
-    if (name[0] == '\0' || add_topic(k, name) == NULL)
-        return cbt_err_set(err, CBT_EINVAL, "topic = %s is not a topic's name", k->options->topic);
+    make_name(k, name, CBT_TEXT(OTHER), CBT_TEXT(OTHER));
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return cbt_err_set(err, CBT_EINVAL, "topic = %s is no name for a topic", template);
+    pthread_mutex_lock(&k->lock);
+    uint16_t index = find_or_add(k, name);
+    if (k->topic_is_fixed)
+        use_topic(k, index);
+    pthread_mutex_unlock(&k->lock);
     return CBT_OK;
 }
 
-static struct kafka_topic *find_topic(struct kafka *k, const char *name)
+static uint16_t look_up(struct kafka *k, const struct cbt_record *record)
 {
-    uint32_t count = atomic_load_explicit(&k->topic_count, memory_order_acquire);
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(k->topics[i].name, name) == 0)
-            return &k->topics[i];
-    return NULL;
-}
-
-struct kafka_topic *kafka_topic_of(struct kafka *k, const struct cbt_record *record)
-{
-    if (k->topic_is_fixed)
-        return &k->topics[0];
     char name[KAFKA_TOPIC_NAME_MAX + 1];
     make_name(k, name, record->type_name, record->event_type_name);
-    struct kafka_topic *topic = find_topic(k, name);
-    if (topic != NULL)
-        return topic;
     pthread_mutex_lock(&k->lock);
-    topic = find_topic(k, name);
-    if (topic == NULL)
-        topic = add_topic(k, name);
+    uint16_t index = find_or_add(k, name);
+    use_topic(k, index);
     pthread_mutex_unlock(&k->lock);
-    return topic != NULL ? topic : &k->topics[0];
+    return index;
+}
+
+static bool memo_is_of(const struct kafka_topic_memo *memo, struct cbt_text type, struct cbt_text event_type)
+{
+    return memo->topic != 0 && memo->type_len == type.len && memo->event_type_len == event_type.len &&
+           memcmp(memo->text, type.data, type.len) == 0 &&
+           memcmp(memo->text + type.len, event_type.data, event_type.len) == 0;
+}
+
+uint16_t kafka_topic_of(struct kafka *k, struct kafka_scratch *s, const struct cbt_record *record)
+{
+    if (k->topic_is_fixed)
+        return 0;
+    struct cbt_text type = record->type_name, event_type = record->event_type_name;
+    if (type.len + event_type.len > sizeof(s->memos->text) || type.len == 0 || event_type.len == 0)
+        return look_up(k, record);
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < type.len; i++)
+        hash = (hash ^ type.data[i]) * 16777619u;
+    struct kafka_topic_memo *memo = &s->memos[hash % KAFKA_MEMOS];
+    if (memo_is_of(memo, type, event_type))
+        return (uint16_t)(memo->topic - 1);
+    uint16_t index = look_up(k, record);
+    memo->topic = (uint16_t)(index + 1);
+    memo->type_len = (uint8_t)type.len;
+    memo->event_type_len = (uint8_t)event_type.len;
+    memcpy(memo->text, type.data, type.len);
+    memcpy(memo->text + type.len, event_type.data, event_type.len);
+    return index;
+}
+
+void kafka_topic_lost(struct kafka *k, uint16_t index)
+{
+    struct kafka_topic *topic = &k->topics[index];
+    if (atomic_exchange(&topic->partitions, 0) == 0)
+        return;
+    pthread_mutex_lock(&k->lock);
+    topic->due_ns = 0;
+    topic->fruitless = 0;
+    pthread_cond_signal(&k->ask);
+    pthread_mutex_unlock(&k->lock);
 }
 
 bool kafka_topics_known(struct kafka *k)
 {
-    uint32_t count = atomic_load_explicit(&k->topic_count, memory_order_acquire);
-    /* With a template the spare topic need not exist. */
-    for (uint32_t i = k->topic_is_fixed ? 0 : 1; i < count; i++)
-        if (atomic_load(&k->topics[i].partitions) == 0)
-            return false;
-    return true;
-}
-
-static void ask_partitions(struct kafka *k, struct kafka_topic *topic)
-{
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t failed = rd_kafka_metadata(k->producer, 0, topic->handle, &metadata, ASK_TIMEOUT_MS);
-    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return;
-    int32_t known = atomic_load(&topic->partitions);
-    if (metadata->topic_cnt == 1 && metadata->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        int32_t count = metadata->topics[0].partition_cnt;
-        if (known != 0 && count > known)
-            cbt_log_warning(
-                "the topic has more partitions: keys move, order of an endpoint's events may break here",
-                CBT_S("sink", k->context.config->name), CBT_S("topic", topic->name), CBT_I("before", known),
-                CBT_I("now", count));
-        if (count > known)
-            atomic_store(&topic->partitions, count);
-    }
-    rd_kafka_metadata_destroy(metadata);
-    if (known == 0 && atomic_load(&topic->partitions) != 0) {
-        pthread_mutex_lock(&k->lock);
-        pthread_cond_broadcast(&k->changed);
-        pthread_mutex_unlock(&k->lock);
-    }
-}
-
-/* max.message.bytes of the topic, from the admin API; 0 where the cluster does not say. */
-static uint32_t ask_limit(struct kafka *k, const char *name)
-{
-    uint32_t limit = 0;
-    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(k->producer);
-    rd_kafka_DescribeConfigs(k->producer, &resource, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ASK_TIMEOUT_MS);
-    const rd_kafka_DescribeConfigs_result_t *result =
-        event != NULL ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
-    size_t resources = 0;
-    const rd_kafka_ConfigResource_t **found =
-        result != NULL ? rd_kafka_DescribeConfigs_result_resources(result, &resources) : NULL;
-    if (resources == 1) {
-        size_t entries = 0;
-        const rd_kafka_ConfigEntry_t **entry = rd_kafka_ConfigResource_configs(found[0], &entries);
-        for (size_t i = 0; i < entries; i++)
-            if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), "max.message.bytes") == 0) {
-                const char *value = rd_kafka_ConfigEntry_value(entry[i]);
-                limit = value != NULL ? (uint32_t)strtoul(value, NULL, 10) : 0;
-            }
-    }
-    if (event != NULL)
-        rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_ConfigResource_destroy(resource);
-    return limit;
-}
-
-/* A topic that takes less than our batches hold makes the producer's batches smaller, by a new producer. */
-static void learn_limit(struct kafka *k, struct kafka_topic *topic)
-{
-    topic->limit_known = true;
-    const char *own = kafka_property(k->context.config, "message.max.bytes");
-    uint32_t limit = own != NULL ? (uint32_t)strtoul(own, NULL, 10) : k->batch_bytes;
-    uint32_t told = ask_limit(k, topic->name);
-    if (told != 0 && told < limit)
-        limit = told;
-    atomic_store(&topic->record_max_bytes, limit);
-    if (limit < k->batch_bytes) {
-        cbt_log_info("the topic takes smaller batches than usual", CBT_S("topic", topic->name),
-                     CBT_I("max_message_bytes", limit));
-        k->batch_bytes = limit;
-        kafka_want_recovery(k, NULL, false);
-    }
-}
-
-void kafka_topics_refresh(struct kafka *k)
-{
-    int64_t now = cbt_now_ns();
+    bool known = true;
+    pthread_mutex_lock(&k->lock);
     uint32_t count = atomic_load(&k->topic_count);
-    for (uint32_t i = k->topic_is_fixed ? 0 : 1; i < count; i++) {
-        struct kafka_topic *topic = &k->topics[i];
-        bool known = atomic_load(&topic->partitions) != 0;
-        int64_t age_ms = (now - topic->refreshed_ns) / 1000000;
-        if (topic->refreshed_ns != 0 && age_ms < (known ? REFRESH_MS : ASK_AGAIN_MS))
-            continue;
-        if (known && atomic_load(&k->down))
-            continue;
-        topic->refreshed_ns = now;
-        ask_partitions(k, topic);
-        if (!topic->limit_known && atomic_load(&topic->partitions) != 0)
-            learn_limit(k, topic);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        known = known && (!k->topics[i].in_use || atomic_load(&k->topics[i].partitions) != 0);
+    pthread_mutex_unlock(&k->lock);
+    return known;
 }
