@@ -194,11 +194,13 @@ function drawThreads(box, threads) {
         make('span', {class: 'meter'}, work, wait), text);
       return {element, work, wait, text};
     });
-    const b = busy(t.thread), w = blocked(t.thread);
+    // A thread counts a wait when it is over: while it lasts, the flags tell.
+    const waits = t.waiting_for_peer && t.has_work;
+    const b = busy(t.thread), w = waits ? Math.max(1 - b, blocked(t.thread)) : blocked(t.thread);
     share(entry.work, b);
     share(entry.wait, Math.min(w, 1 - b));
     const [most, word] = w > .02 ? [w, 'blocked'] : [b, 'busy'];
-    say(entry.text, b == null ? '' : `${percent(Math.min(most, 1))} ${word}`);
+    say(entry.text, b == null ? '' : waits ? 'waiting' : `${percent(Math.min(most, 1))} ${word}`);
   }
   sweep(box);
 }
@@ -335,7 +337,7 @@ function drawReasons(s) {
   all('dead letter', s.decode.dead, 'warn');
   for (const source of s.sources) all(`dropped (${source.name})`, source.dropped, 'bad');
   const abandoned = s.sources.reduce((n, x) => n + x.abandoned_frames, 0);
-  if (abandoned) all('abandoned', {'their channel died': abandoned}, 'ingest');
+  if (abandoned) all('abandoned', {'comes again': abandoned}, 'ingest');
   rows.sort((a, b) => b.size - a.size).forEach(r => { r.size = Math.log10(1 + r.size); });
   drawBars($('reasons-list'), rows, 'warn', 'Nothing: every event was delivered.');
   const rings = [...s.rings].sort((a, b) => b.used_ratio - a.used_ratio).slice(0, RINGS_SHOWN)
@@ -373,12 +375,14 @@ function drawLatency(s) {
 }
 
 // ---- the balance
-const offAtRest = new Map();   // how many answers in a row were off with nothing in flight
+const resting = new Map();   // for each balance what it was, and for how many answers it has not moved since
 function verdict(key, b, what) {
-  const off = b.difference < 0 || (b.difference > 0 && b.in_flight === 0);
-  offAtRest.set(key, off ? (offAtRest.get(key) || 0) + 1 : 0);
-  if (b.difference === 0) return ['good', `All accounted for: nothing is missing.`];
-  if (offAtRest.get(key) < 4) return ['muted', `${grouped(b.difference)} ${what} are just being handed over.`];
+  const now = JSON.stringify(b), was = resting.get(key);
+  const alike = was && was.now === now ? was.alike + 1 : 0;
+  resting.set(key, {now, alike});
+  if (b.difference === 0) return ['good', 'All accounted for: nothing is missing.'];
+  if (b.difference > 0 && (b.in_flight > 0 || alike < 4))
+    return ['muted', `${grouped(b.difference)} ${what} are being handed over or acknowledged at this moment.`];
   return ['bad', `Off by ${grouped(b.difference)} ${what}: that is a bug, please report it with status.json.`];
 }
 function drawBalance(s) {
@@ -453,7 +457,7 @@ function remember(s) {
   if (last && (s.uptime_seconds < last.uptime_seconds || s.version !== last.version)) {   // it was restarted
     answers.length = 0;
     history.length = 0;
-    offAtRest.clear();
+    resting.clear();
   }
   answers.push(s);
   while (s.uptime_seconds - answers[0].uptime_seconds > LATENCY_SECONDS + 5) answers.shift();
