@@ -102,15 +102,40 @@ static void the_reader_of_the_tests_is_strict(void **state)
 {
     (void)state;
     static const char unsorted[] =
-        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 1\n",
-};
-for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-    if (exposition_parse(page, wrong[i], strlen(wrong[i])))
-        fail_msg("taken as valid: %s", wrong[i]);
-static const char right[] = "# HELP a b c\n# TYPE a gauge\na NaN\na{x=\"\\\\\\\"\\n\",y=\"}\"} -1e3\n"
-                            "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n"
-                            "h_sum 1.5\nh_count 2\n";
-assert_true(exposition_parse(page, right, sizeof(right) - 1));
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\n"
+        "h_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n";
+    static const char *const wrong[] = {
+        "",
+        "a 1\n",
+        "# HELP a b\na 1\n",
+        "# TYPE a gauge\na 1\n",
+        "# HELP a b\n# TYPE a gauge\na 1",
+        "# HELP a b\n# TYPE a gauge\nb 1\n",
+        "# HELP a b\n# TYPE a gauge\na 1\na 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"1\",x=\"2\"} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"1} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"\\q\"} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=1} 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"\xff\"} 1\n",
+        "# HELP a b\n# TYPE a gauge\na one\n",
+        "# HELP a b\n# TYPE a gauge\na{} 1\n",
+        "# HELP a b\n# TYPE a gauge\na  1\n",
+        "# HELP a b\n# TYPE a counter\na -1\n",
+        "# HELP a b\n# TYPE a gauge\n\na 1\n",
+        "# HELP a b\n# TYPE a gauge\na{x=\"1\"} 1\n# HELP b b\n# TYPE b gauge\nb 1\n# HELP a c\n",
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 1\n",
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n",
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 1\nh_count 1\n",
+        unsorted,
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        if (exposition_parse(page, wrong[i], strlen(wrong[i])))
+            fail_msg("taken as valid: %s", wrong[i]);
+    static const char right[] =
+        "# HELP a b c\n# TYPE a gauge\na NaN\na{x=\"\\\\\\\"\\n\",y=\"}\"} -1e3\n"
+        "# HELP h b\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\n"
+        "h_sum 1.5\nh_count 2\n";
+    assert_true(exposition_parse(page, right, sizeof(right) - 1));
 }
 
 static unsigned slow_bucket(int64_t ns)
