@@ -54,7 +54,7 @@ enum wanted {
 
 struct reader {
     unsigned depth;
-    bool object; /* the text is an object */
+    bool done; /* an object has ended at the top */
     bool too_deep;
     enum wanted wanted; /* the key, at the top level, whose value comes next */
     bool has_sensor_id;
@@ -166,9 +166,7 @@ static int open_container(struct reader *reader)
 
 static int on_start_map(void *self)
 {
-    struct reader *reader = self;
-    reader->object = true;
-    return open_container(reader);
+    return open_container(self);
 }
 
 static int on_start_array(void *self)
@@ -177,11 +175,13 @@ static int on_start_array(void *self)
     return reader->depth == 0 ? 0 : open_container(reader);
 }
 
+/* The end of the object is the end of parsing: yajl would take the beginning of a token behind it for white
+ * space. */
 static int on_end(void *self)
 {
     struct reader *reader = self;
-    reader->depth--;
-    return 1;
+    reader->done = --reader->depth == 0;
+    return !reader->done;
 }
 
 static const yajl_callbacks callbacks = {
@@ -203,8 +203,8 @@ static bool judge(struct cbt_arena *arena, struct cbt_text json, struct reader *
     if (yajl == NULL)
         return false;
     yajl_config(yajl, yajl_dont_validate_strings, 1);
-    return yajl_parse(yajl, json.data, json.len) == yajl_status_ok &&
-           yajl_complete_parse(yajl) == yajl_status_ok && reader->object;
+    return yajl_parse(yajl, json.data, json.len) == yajl_status_client_canceled && reader->done &&
+           yajl_get_bytes_consumed(yajl) == json.len;
 }
 
 static struct cbt_text trim(struct cbt_text text)

@@ -128,7 +128,9 @@ uint8_t *cbt_json_notification(struct cbt_json_writer *w, uint8_t *p)
             *p++ = ',';
             p = put_mended(w, p, s, value_end);
         }
-        s = skip_space(value_end + (value_end < end), end);
+        if (value_end == end || *value_end != ',')
+            break;
+        s = skip_space(value_end + 1, end);
     }
     *p++ = '}';
     return p;
