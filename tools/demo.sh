@@ -55,6 +55,7 @@ trap 'exit 143' TERM HUP
 start() {
   local log=$1
   shift
+  : > "$log"
   if [ -n "$keep" ]; then setsid -- "$@" > "$log" 2>&1 < /dev/null &
   else setpriv --pdeathsig TERM -- "$@" > "$log" 2>&1 < /dev/null &
   fi
