@@ -16,7 +16,6 @@
 #define QUEUE_KBYTES_MAX   2147483647u /* librdkafka's own limits */
 #define QUEUE_MESSAGES_MAX 2147483647u
 #define QUEUE_MESSAGES_MIN 100000u
-#define DEFAULT_SERVERS    "127.0.0.1:9092"
 
 struct property {
     const char *name, *value;
@@ -122,15 +121,24 @@ static int set_queue(rd_kafka_conf_t *conf, uint64_t inflight_bytes, struct cbt_
     return rc;
 }
 
-static int set_own(rd_kafka_conf_t *conf, const struct cbt_map *own, enum kafka_role role,
-                   struct cbt_err *err)
+static bool keeps(const struct property *promise, const char *value)
+{
+    return strcmp(value, promise->value) == 0 ||
+           (strcmp(promise->value, "all") == 0 && strcmp(value, "-1") == 0);
+}
+
+static int set_own(rd_kafka_conf_t *conf, const struct cbt_map *own, struct cbt_err *err)
 {
     int rc = CBT_OK;
     for (size_t i = 0; rc == 0 && i < own->count; i++)
         rc = set(conf, own->entries[i].key, own->entries[i].value, err);
-    if (rc == 0 && role != KAFKA_ROLE_CHECK && cbt_map_get(own, "bootstrap.servers") == NULL &&
-        cbt_map_get(own, "metadata.broker.list") == NULL)
-        rc = set(conf, "bootstrap.servers", DEFAULT_SERVERS, err);
+    /* Fewer acknowledgements exclude idempotence, which nobody should have to know. */
+    const char *acks = cbt_map_get(own, "acks");
+    if (acks == NULL)
+        acks = cbt_map_get(own, "request.required.acks");
+    if (rc == 0 && acks != NULL && !keeps(&weakening[0], acks) &&
+        cbt_map_get(own, "enable.idempotence") == NULL)
+        rc = set(conf, "enable.idempotence", "false", err);
     return rc;
 }
 
@@ -170,7 +178,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct cbt_sink_config *config, enum kafka
     if (rc == 0)
         rc = set_queue(conf, limits->inflight_bytes, err);
     if (rc == 0)
-        rc = set_own(conf, own, role, err);
+        rc = set_own(conf, own, err);
     if (rc == 0)
         rc = set_limits(conf, config, limits, err);
     if (rc == 0)
@@ -233,8 +241,7 @@ static void warn_of_weakening(const struct cbt_sink_config *config)
     const struct cbt_map *own = &config->kafka.kafka;
     for (size_t i = 0; i < COUNT_OF(weakening); i++) {
         const char *value = cbt_map_get(own, weakening[i].name);
-        if (value == NULL || strcmp(value, weakening[i].value) == 0 ||
-            (strcmp(weakening[i].value, "all") == 0 && strcmp(value, "-1") == 0))
+        if (value == NULL || keeps(&weakening[i], value))
             continue;
         cbt_log_warning("this property weakens a promise: events may be lost, doubled or out of order",
                         CBT_S("sink", config->name), CBT_S("property", weakening[i].name),
@@ -263,6 +270,51 @@ static int check_whole(const struct cbt_sink_config *config, const struct cbt_op
     return CBT_OK;
 }
 
+/* A topic's name as Kafka has it (org.apache.kafka.common.internals.Topic), placeholders aside. */
+static int check_name(const char *key, const char *name, bool placeholders, struct cbt_err *err)
+{
+    static const char *const known[] = {"{type}", "{event_type}", "{server}"};
+    size_t len = 0;
+    for (const char *at = name; *at != '\0';) {
+        size_t skip = 0;
+        for (size_t i = 0; placeholders && i < COUNT_OF(known) && skip == 0; i++)
+            if (strncmp(at, known[i], strlen(known[i])) == 0)
+                skip = strlen(known[i]);
+        if (skip == 0 && strchr("._-", *at) == NULL && !(*at >= '0' && *at <= '9') &&
+            !(*at >= 'a' && *at <= 'z') && !(*at >= 'A' && *at <= 'Z'))
+            return cbt_err_set(err, CBT_EINVAL,
+                               "%s = %s is no name for a topic: letters, digits, '.', '_' and '-'%s", key,
+                               name, placeholders ? ", {type}, {event_type}, {server}" : "");
+        at += skip != 0 ? skip : 1;
+        len++;
+    }
+    if (len == 0 || len > KAFKA_TOPIC_NAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return cbt_err_set(err, CBT_EINVAL, "%s = %s is no name for a topic: 1 to %d characters", key, name,
+                           KAFKA_TOPIC_NAME_MAX);
+    return CBT_OK;
+}
+
+/* What cbtap itself must have from the section. */
+static int check_options(const struct cbt_options_kafka *own, struct cbt_err *err)
+{
+    int rc = check_name("topic", own->topic, true, err);
+    if (rc != 0)
+        return rc;
+    if (own->dead_letter_topic[0] != '\0' &&
+        (rc = check_name("dead_letter_topic", own->dead_letter_topic, false, err)) != 0)
+        return rc;
+    if (own->dead_letter_topic[0] == '\0' && own->dead_letter_dir[0] == '\0')
+        return cbt_err_set(
+            err, CBT_EINVAL,
+            "dead letters need a place: set dead_letter_topic or dead_letter_dir, or better both");
+    if (cbt_map_get(&own->kafka, "bootstrap.servers") == NULL &&
+        cbt_map_get(&own->kafka, "metadata.broker.list") == NULL &&
+        cbt_map_get(&own->kafka, "test.mock.num.brokers") == NULL)
+        return cbt_err_set(err, CBT_EINVAL,
+                           "kafka.bootstrap.servers is missing: where is Kafka? e.g. 127.0.0.1:9092");
+    return CBT_OK;
+}
+
 int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 struct cbt_err *err)
 {
@@ -274,12 +326,8 @@ int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_c
              cbt_format_find(own->json_profile) == NULL)
         rc = cbt_err_set(err, CBT_EUNBUILT, "json.profile = %s is not built in this version",
                          own->json_profile);
-    else if (own->topic[0] == '\0')
-        rc = cbt_err_set(err, CBT_EINVAL, "topic is empty");
-    else if (own->dead_letter_topic[0] == '\0' && own->dead_letter_dir[0] == '\0')
-        rc = cbt_err_set(
-            err, CBT_EINVAL,
-            "dead letters need a place: set dead_letter_topic or dead_letter_dir, or better both");
+    else
+        rc = check_options(own, err);
     if (rc == 0)
         rc = refuse_properties(&own->kafka, err);
     if (rc == 0)

@@ -62,33 +62,30 @@ static int reach(rd_kafka_t *rk, struct probe *probe, const char *servers, int *
     return CBT_OK;
 }
 
-/* A topic's state in words. True where it is there. */
-static bool describe(rd_kafka_t *rk, const char *name, const char *otherwise, char *out, size_t out_bytes)
+/* A topic's state in words. To ask for one topic by its name may create it; the list of all does not. */
+static void describe(rd_kafka_t *rk, const char *name, const char *otherwise, char *out, size_t out_bytes)
 {
     const struct rd_kafka_metadata *metadata = NULL;
-    bool found = false;
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
-    if (topic == NULL) {
-        snprintf(out, out_bytes, "%s is no name for a topic", name);
-        return false;
-    }
-    rd_kafka_resp_err_t failed = rd_kafka_metadata(rk, 0, topic, &metadata, ASK_MS);
-    rd_kafka_topic_destroy(topic);
+    rd_kafka_resp_err_t failed = rd_kafka_metadata(rk, 1, NULL, &metadata, ASK_MS);
+    int partitions = 0;
     if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        failed = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-        found = failed == RD_KAFKA_RESP_ERR_NO_ERROR && metadata->topics[0].partition_cnt > 0;
-        if (found) {
-            uint32_t max = kafka_ask_max_bytes(rk, name);
-            int len =
-                snprintf(out, out_bytes, "topic %s: %d partitions", name, metadata->topics[0].partition_cnt);
-            if (max != 0 && len > 0 && (size_t)len < out_bytes)
-                snprintf(out + len, out_bytes - (size_t)len, ", max.message.bytes %u", max);
+        failed = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        for (int i = 0; i < metadata->topic_cnt; i++) {
+            if (strcmp(metadata->topics[i].topic, name) != 0)
+                continue;
+            failed = metadata->topics[i].err;
+            partitions = metadata->topics[i].partition_cnt;
         }
         rd_kafka_metadata_destroy(metadata);
     }
-    if (!found)
+    if (failed != RD_KAFKA_RESP_ERR_NO_ERROR) {
         snprintf(out, out_bytes, "topic %s: %s (%s)", name, rd_kafka_err2str(failed), otherwise);
-    return found;
+        return;
+    }
+    uint32_t max = kafka_ask_max_bytes(rk, name);
+    int len = snprintf(out, out_bytes, "topic %s: %d partitions", name, partitions);
+    if (max != 0 && len > 0 && (size_t)len < out_bytes)
+        snprintf(out + len, out_bytes - (size_t)len, ", max.message.bytes %u", max);
 }
 
 int kafka_probe(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
