@@ -114,11 +114,12 @@ struct kafka_recovery {
     bool failed;  /* an error of the cluster's, not of a record or the producer */
     bool refused; /* Kafka says no: try again slowly */
     bool quiet;   /* only to change the producer's limits: nothing to worry people with */
-    bool told;    /* the log said that it goes on */
+    bool told;    /* the log said that it goes on; until something is delivered */
     char reason[256];
     int64_t since_ns;
     int64_t purge_at_ns;
     int64_t resend_at_ns;
+    int64_t ended_ns;
     unsigned fruitless; /* recoveries since a record was last delivered */
     uint64_t delivered_before;
     struct cbt_record *unconfirmed; /* came back undelivered, in no order */
@@ -325,8 +326,9 @@ void kafka_dead_close(struct kafka *k);
 
 void kafka_log_cb(const rd_kafka_t *rk, int level, const char *facility, const char *text);
 void kafka_error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque);
-/* One line when Kafka stops answering, one when it answers again. @thread any, without the lock */
-void kafka_set_down(struct kafka *k, bool down);
+/* One line when Kafka stops answering, one when it answers again. `reason` for where nothing better is known.
+ * @thread any, without the lock */
+void kafka_set_down(struct kafka *k, bool down, const char *reason);
 
 /* ---- kafka_probe.c ---- */
 

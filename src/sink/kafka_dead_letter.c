@@ -340,9 +340,10 @@ void kafka_dead_close(struct kafka *k)
 {
     struct kafka_dead_letters *d = &k->dead;
     if (d->rk != NULL) {
-        rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        while (rd_kafka_outq_len(d->rk) > 0)
+        while (rd_kafka_outq_len(d->rk) > 0) {
+            rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
             rd_kafka_poll(d->rk, CLOSE_STEP_MS);
+        }
         rd_kafka_destroy(d->rk);
         d->rk = NULL;
     }

@@ -111,7 +111,7 @@ static void look_at_producer(struct kafka *k)
 static void update_gauges(struct kafka *k, int64_t now_ns)
 {
     struct cbt_stats *stats = k->context.stats;
-    bool recovering = k->recovery.phase != KAFKA_RUNNING;
+    bool recovering = k->recovery.phase != KAFKA_RUNNING || k->recovery.told;
     bool ready = !atomic_load(&k->down) && !recovering && kafka_topics_known(k);
     bool work = atomic_load_explicit(&k->taken, memory_order_relaxed) !=
                 atomic_load_explicit(&k->done, memory_order_relaxed);

@@ -57,7 +57,7 @@ void kafka_log_cb(const rd_kafka_t *rk, int level, const char *facility, const c
         cbt_log_warning("librdkafka", CBT_S("facility", facility), CBT_S("text", text));
 }
 
-void kafka_set_down(struct kafka *k, bool down)
+void kafka_set_down(struct kafka *k, bool down, const char *reason)
 {
     char fault[sizeof(k->fault)];
     pthread_mutex_lock(&k->lock);
@@ -65,7 +65,11 @@ void kafka_set_down(struct kafka *k, bool down)
     int64_t now = cbt_now_ns(), since = k->down_since_ns;
     if (changed && down)
         k->down_since_ns = now;
+    if (down && k->fault[0] == '\0')
+        snprintf(k->fault, sizeof(k->fault), "%s", reason);
     memcpy(fault, k->fault, sizeof(fault));
+    if (!down)
+        k->fault[0] = '\0';
     pthread_mutex_unlock(&k->lock);
     if (changed && down)
         cbt_log_warning("Kafka does not answer; events wait for it", CBT_S("sink", k->name),
@@ -83,7 +87,7 @@ void kafka_error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     if (code == RD_KAFKA_RESP_ERR__FATAL)
         return; /* seen by the delivery thread itself */
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-        kafka_set_down(k, true);
+        kafka_set_down(k, true, reason);
     } else {
         pthread_mutex_lock(&k->lock);
         snprintf(k->fault, sizeof(k->fault), "%s", reason);

@@ -242,7 +242,7 @@ void *kafka_metadata_main(void *arg)
         /* A cluster that does not tell limits is not asked for those of each topic. */
         if (answer.partitions != 0 && answer.max_bytes == 0 && now >= limits_due)
             limits_due = now + refresh_ns(k);
-        kafka_set_down(k, !answer.reachable);
+        kafka_set_down(k, !answer.reachable, answer.fault);
         pthread_mutex_lock(&k->lock);
         /* While Kafka is down, the next look is soon; else when something goes wrong. */
         k->reach_due_ns = answer.reachable ? INT64_MAX : cbt_now_ns() + AGAIN_MAX_MS * KAFKA_NS_PER_MS;

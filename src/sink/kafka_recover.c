@@ -27,6 +27,7 @@
 #define BACKOFF_MAX_MS 500
 #define REFUSED_MS     5000
 #define IN_FLIGHT_MS   2000 /* how long what is under way is waited for before it is purged, too */
+#define HEALED_MS      2000
 #define DRAIN_STEP_MS  10
 #define TOPICS_STEP_MS 50
 #define SINGLE_STEP_MS 20
@@ -230,8 +231,12 @@ static uint64_t delivered(const struct kafka *k)
 static void start(struct kafka *k, int64_t now_ns)
 {
     struct kafka_recovery *r = &k->recovery;
+    char text[sizeof(r->reason)];
     if (r->since_ns == 0)
         r->since_ns = now_ns;
+    /* Reports may come before the error that they follow from. */
+    if (r->reason[0] == '\0' && rd_kafka_fatal_error(k->producer->rk, text, sizeof(text)) != 0)
+        give_reason(r, text);
     kafka_close_gate(k);
     r->phase = KAFKA_DRAINING;
     r->purge_at_ns = now_ns + IN_FLIGHT_MS * KAFKA_NS_PER_MS;
@@ -381,16 +386,32 @@ static void send_singly(struct kafka *k, int64_t now_ns)
 static void end(struct kafka *k, int64_t now_ns)
 {
     struct kafka_recovery *r = &k->recovery;
-    if (r->told)
-        cbt_log_info("events were sent again", CBT_S("sink", k->name), CBT_I("events", r->resent),
-                     CBT_D("seconds", (double)(now_ns - r->since_ns) / 1e9));
-    /* `fruitless` stays: whether this one was of use shows only with the first delivery. */
     r->phase = KAFKA_RUNNING;
-    r->failed = r->refused = r->quiet = r->told = false;
+    r->ended_ns = now_ns;
+    r->failed = r->refused = r->quiet = false;
+    r->reason[0] = '\0';
+    if (!r->told) {
+        r->since_ns = 0;
+        r->resent = 0;
+    }
+    kafka_open_gate(k);
+}
+
+/* Whether a recovery was of use shows only afterwards: with the first delivery, or when there was nothing to
+ * deliver and nothing fails any more. Until then another one is the same trouble still, and the log has been
+ * told of it. */
+static void look_at_success(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_recovery *r = &k->recovery;
+    bool idle = atomic_load(&k->taken) == atomic_load(&k->done);
+    if (!r->told || (delivered(k) == r->delivered_before &&
+                     !(idle && now_ns - r->ended_ns > HEALED_MS * KAFKA_NS_PER_MS)))
+        return;
+    r->told = false;
+    cbt_log_info("events are delivered again", CBT_S("sink", k->name), CBT_I("events_sent_again", r->resent),
+                 CBT_D("seconds", (double)(now_ns - r->since_ns) / 1e9));
     r->since_ns = 0;
     r->resent = 0;
-    r->reason[0] = '\0';
-    kafka_open_gate(k);
 }
 
 static void resend(struct kafka *k, int64_t now_ns)
@@ -428,6 +449,7 @@ void kafka_recover(struct kafka *k, int64_t now_ns)
         resend(k, now_ns);
         break;
     case KAFKA_RUNNING:
+        look_at_success(k, now_ns);
         break;
     }
 }

@@ -91,9 +91,10 @@ static void kafka_close(void *self)
     if (k->producer != NULL) {
         /* Only what has its report is out of librdkafka's hands; a report always comes. What was confirmed is
          * settled. */
-        rd_kafka_purge(k->producer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        while (rd_kafka_outq_len(k->producer->rk) > 0)
+        while (rd_kafka_outq_len(k->producer->rk) > 0) {
+            rd_kafka_purge(k->producer->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
             rd_kafka_poll(k->producer->rk, CLOSE_STEP_MS);
+        }
         kafka_settle_flush(k);
         kafka_producer_install(k, NULL, NULL);
     }
