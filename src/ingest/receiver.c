@@ -206,6 +206,8 @@ static bool settle_ring(struct cbt_receiver *r, struct cbt_ring *ring, struct cb
             r->done[count++] = frame;
         if (count == 0)
             break;
+        /* Before they count as settled, so that no scrape sees a frame twice. */
+        cbt_count(r->context.stats, CBT_COUNT_recycled_frames, count);
         if (r->context.source->settle(r->source, r->done, count, err) != 0)
             alive = false;
         for (size_t i = 0; i < count; i++)

@@ -135,7 +135,6 @@ void cbt_receiver_recycle(struct cbt_receiver *r, struct cbt_frame *frame)
         cbt_budget_give(r->context.budget, CBT_ACCOUNT_WORKER,
                         (size_t)frame->records * CBT_RECORD_OVERHEAD_BYTES);
     put_back(r, frame);
-    cbt_count(r->context.stats, CBT_COUNT_recycled_frames, 1);
 }
 
 struct cbt_stats *cbt_receiver_stats(struct cbt_receiver *r)
