@@ -101,7 +101,7 @@ static unsigned folder_read(const struct folder *folder, const void *bytes, size
         size_t found = read_file(folder->path, entry->d_name, text, sizeof(text));
         assert_int_equal(found, len);
         assert_memory_equal(text, bytes, len);
-        strcpy(dot, ".json");
+        memcpy(dot, ".json", sizeof(".json"));
         read_file(folder->path, entry->d_name, ret_info, info_bytes);
     }
     closedir(dir);
