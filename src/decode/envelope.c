@@ -72,6 +72,63 @@ static bool header_lacks_version(struct cbt_text header)
     return rc == 0;
 }
 
+/* One level of `env`, over what is there; the last of several counts, field by field, which is what merging
+ * gives. False where it is malformed. */
+static bool read_endpoint(struct cbt_environment *env, struct cbt_text endpoint)
+{
+    struct cbt_wire wire = cbt_wire_of(endpoint);
+    struct cbt_field field;
+    int rc;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number < 1 || field.number > 3)
+            continue;
+        if (field.type != (field.number == 2 ? CBT_WIRE_LEN : CBT_WIRE_VARINT))
+            return false;
+        if (field.number == 1) {
+            env->sensor_id = (int32_t)(uint32_t)field.varint;
+            env->has_sensor_id = true;
+        } else if (field.number == 2) {
+            env->host_name = field.bytes;
+            env->has_host_name = true;
+        } else {
+            env->host_id = (int64_t)field.varint;
+            env->has_host_id = true;
+        }
+    }
+    return rc == 0;
+}
+
+static bool read_server(struct cbt_environment *env, struct cbt_text server)
+{
+    struct cbt_wire wire = cbt_wire_of(server);
+    struct cbt_field field;
+    int rc;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number != 1)
+            continue;
+        if (field.type != CBT_WIRE_VARINT)
+            return false;
+        env->node_id = (int32_t)(uint32_t)field.varint;
+        env->has_node_id = true;
+    }
+    return rc == 0;
+}
+
+static bool read_env(struct cbt_environment *env, struct cbt_text own)
+{
+    struct cbt_wire wire = cbt_wire_of(own);
+    struct cbt_field field;
+    int rc;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number != 1 && field.number != 2)
+            continue;
+        if (field.type != CBT_WIRE_LEN ||
+            !(field.number == 1 ? read_endpoint(env, field.bytes) : read_server(env, field.bytes)))
+            return false;
+    }
+    return rc == 0;
+}
+
 static int unpack_member(struct cbt_decoder *decoder, unsigned number, struct cbt_text payload,
                          void *ret_member, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
@@ -120,9 +177,10 @@ static int unpack_strings(struct cbt_decoder *decoder, struct cbt_text record, u
     return CBT_OK;
 }
 
-/* All members of the record into a CbEventMsg. */
+/* All members of the record into a CbEventMsg, but `env`: that is read where it lies, over the frame's. */
 static int unpack(struct cbt_decoder *decoder, struct cbt_text record, const struct cbt_record_scan *scan,
-                  CbEventMsg *msg, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
+                  CbEventMsg *msg, struct cbt_environment *env, enum cbt_dead_reason *ret_reason,
+                  struct cbt_err *err)
 {
     uint32_t left = scan->present;
     while (left != 0) {
@@ -136,8 +194,11 @@ static int unpack(struct cbt_decoder *decoder, struct cbt_text record, const str
             if ((scan->repeated & CBT_MEMBER_BIT(number)) != 0 &&
                 !cbt_member_join(&decoder->arena, record, number, &payload))
                 return too_complex(decoder, ret_reason, err);
-            rc = unpack_member(decoder, number, payload, (uint8_t *)msg + decoder->members[number].offset,
-                               ret_reason, err);
+            if (number == CBT_MEMBER_env)
+                rc = read_env(env, payload) ? CBT_OK : malformed("env", ret_reason, err);
+            else
+                rc = unpack_member(decoder, number, payload, (uint8_t *)msg + decoder->members[number].offset,
+                                   ret_reason, err);
         }
         if (rc != 0)
             return rc;
@@ -156,28 +217,6 @@ static const struct {
 #include "cbtap/event_types.def"
 #undef TEXT
 };
-
-/* The record's own environment, field by field, over the frame's. */
-static void resolve_env(struct cbt_environment *env, const CbEnvironmentMsg *own)
-{
-    const CbEndpointEnvironmentMsg *endpoint = own->endpoint;
-    if (endpoint != NULL && endpoint->has_sensorid) {
-        env->sensor_id = endpoint->sensorid;
-        env->has_sensor_id = true;
-    }
-    if (endpoint != NULL && endpoint->has_sensorhostname) {
-        env->host_name = (struct cbt_text){endpoint->sensorhostname.data, endpoint->sensorhostname.len};
-        env->has_host_name = true;
-    }
-    if (endpoint != NULL && endpoint->has_hostid) {
-        env->host_id = endpoint->hostid;
-        env->has_host_id = true;
-    }
-    if (own->server != NULL && own->server->has_nodeid) {
-        env->node_id = own->server->nodeid;
-        env->has_node_id = true;
-    }
-}
 
 /* Windows FILETIME (100 ns since 1601) to Unix milliseconds, rounded down; 0 stays 0. */
 static int64_t unix_ms(int64_t filetime)
@@ -200,19 +239,19 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
     if (msg == NULL)
         return too_complex(decoder, ret_reason, err);
     cb_event_msg__init(msg);
-    int rc = unpack(decoder, record, &scan, msg, ret_reason, err);
+    struct cbt_environment env = {0};
+    if (frame_env != NULL)
+        env = *frame_env;
+    int rc = unpack(decoder, record, &scan, msg, &env, ret_reason, err);
     if (rc != 0)
         return rc;
-    enum cbt_event_type type = cbt_peek_type(record);
+    enum cbt_event_type type = cbt_record_type(scan.present, record);
     *ret_event = (struct cbt_event){.type = type,
                                     .type_name = type_names[type].type,
                                     .event_type_name = type_names[type].event_type,
+                                    .env = env,
                                     .msg = msg,
                                     .raw = record,
                                     .unix_ms = unix_ms(msg->header->timestamp)};
-    if (frame_env != NULL)
-        ret_event->env = *frame_env;
-    if (msg->env != NULL)
-        resolve_env(&ret_event->env, msg->env);
     return CBT_OK;
 }

@@ -6,7 +6,8 @@
 #include "decode/kind.h"
 #include "decode/record.h"
 
-/* The members that make a type, in the order that counts where several are set (spec events.md). */
+/* The members that make a type (process and crossproc by what is inside), in the order that counts where
+ * several are set (spec events.md). */
 static const struct {
     uint8_t member;
     uint8_t type;
@@ -33,29 +34,6 @@ static const struct {
     {CBT_MEMBER_stats, CBT_TYPE_stats},
 };
 
-struct inside {
-    bool created, open, remotethread;
-};
-
-static enum cbt_event_type type_of(uint32_t present, const struct inside *inside)
-{
-    for (unsigned i = 0; i < sizeof(types_by_member) / sizeof(types_by_member[0]); i++) {
-        if ((present & CBT_MEMBER_BIT(types_by_member[i].member)) == 0)
-            continue;
-        switch (types_by_member[i].member) {
-        case CBT_MEMBER_process:
-            return inside->created ? CBT_TYPE_procstart : CBT_TYPE_procend;
-        case CBT_MEMBER_crossproc:
-            if (inside->open)
-                return CBT_TYPE_crossprocopen;
-            return inside->remotethread ? CBT_TYPE_remotethread : CBT_TYPE_unknown;
-        default:
-            return types_by_member[i].type;
-        }
-    }
-    return CBT_TYPE_unknown;
-}
-
 /* Field numbers inside the members that need a look. */
 #define PROCESS_CREATED        2
 #define CROSSPROC_OPEN         1
@@ -63,29 +41,48 @@ static enum cbt_event_type type_of(uint32_t present, const struct inside *inside
 #define ENV_ENDPOINT           1
 #define ENDPOINT_SENSOR_ID     1
 
-/* Looks into one occurrence of process or crossproc, as far as it can be read: a broken record has a type,
- * too. */
-static void look_inside(const struct cbt_field *member, struct inside *inside)
+/* The type of what has a process or a crossproc, by all its occurrences and as far as they can be read: a
+ * broken record has a type, too. */
+static enum cbt_event_type look_inside(struct cbt_text record, enum cbt_member member)
 {
-    struct cbt_wire wire = cbt_wire_of(member->bytes);
+    struct cbt_wire outer = cbt_wire_of(record);
     struct cbt_field field;
-    while (cbt_wire_next(&wire, &field) > 0) {
-        if (member->number == CBT_MEMBER_process) {
+    bool created = false, open = false, remotethread = false;
+    while (cbt_wire_next(&outer, &field) > 0) {
+        if (field.number != member || field.type != CBT_WIRE_LEN)
+            continue;
+        struct cbt_wire wire = cbt_wire_of(field.bytes);
+        while (cbt_wire_next(&wire, &field) > 0) {
             if (field.number == PROCESS_CREATED && field.type == CBT_WIRE_VARINT)
-                inside->created = field.varint != 0;
-        } else if (field.number == CROSSPROC_OPEN) {
-            inside->open = true;
-        } else if (field.number == CROSSPROC_REMOTETHREAD) {
-            inside->remotethread = true;
+                created = field.varint != 0;
+            open |= field.number == CROSSPROC_OPEN;
+            remotethread |= field.number == CROSSPROC_REMOTETHREAD;
         }
     }
+    if (member == CBT_MEMBER_process)
+        return created ? CBT_TYPE_procstart : CBT_TYPE_procend;
+    if (open)
+        return CBT_TYPE_crossprocopen;
+    return remotethread ? CBT_TYPE_remotethread : CBT_TYPE_unknown;
+}
+
+enum cbt_event_type cbt_record_type(uint32_t present, struct cbt_text record)
+{
+    for (unsigned i = 0; i < sizeof(types_by_member) / sizeof(types_by_member[0]); i++) {
+        enum cbt_member member = (enum cbt_member)types_by_member[i].member;
+        if ((present & CBT_MEMBER_BIT(member)) == 0)
+            continue;
+        if (member == CBT_MEMBER_process || member == CBT_MEMBER_crossproc)
+            return look_inside(record, member);
+        return (enum cbt_event_type)types_by_member[i].type;
+    }
+    return CBT_TYPE_unknown;
 }
 
 enum cbt_event_type cbt_peek_type(struct cbt_text record)
 {
     struct cbt_wire wire = cbt_wire_of(record);
     struct cbt_field field;
-    struct inside inside = {0};
     uint32_t present = 0;
     int rc;
     while ((rc = cbt_wire_next(&wire, &field)) > 0) {
@@ -94,12 +91,8 @@ enum cbt_event_type cbt_peek_type(struct cbt_text record)
         if (field.type != CBT_WIRE_LEN)
             return CBT_TYPE_unknown;
         present |= CBT_MEMBER_BIT(field.number);
-        if (field.number == CBT_MEMBER_process || field.number == CBT_MEMBER_crossproc)
-            look_inside(&field, &inside);
     }
-    if (rc < 0)
-        return CBT_TYPE_unknown;
-    return type_of(present, &inside);
+    return rc == 0 ? cbt_record_type(present, record) : CBT_TYPE_unknown;
 }
 
 /* The last sensor id in an `env`, if it has one. */

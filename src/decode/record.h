@@ -67,4 +67,7 @@ static inline bool cbt_record_scan(struct cbt_text record, struct cbt_record_sca
     return rc == 0;
 }
 
+/* The type of a record whose top level scans, with these members. */
+enum cbt_event_type cbt_record_type(uint32_t present, struct cbt_text record);
+
 #endif

@@ -165,7 +165,16 @@ static void reasons_tell_malformed_from_no_header(void **state)
     expect_dead(decoder, TEXT("\x0A\2\x08\4\xFF\xFF\xFF\xFF\xFF\xFF"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("\x0A\xFF\xFF\xFF\xFF\x07\x08\4"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\3\x0A\2\x08"),
-                CBT_DEAD_malformed); /* cut in env's endpoint */
+                CBT_DEAD_malformed);                                            /* cut in env's endpoint */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\2\x08\1"), CBT_DEAD_malformed); /* env's endpoint a number */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\4\x0A\2\x10\1"),
+                CBT_DEAD_malformed); /* the host's name a number */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\4\x0A\2\x0A\0"),
+                CBT_DEAD_malformed); /* the sensor's id a text */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\4\x12\2\x0A\0"),
+                CBT_DEAD_malformed);                                                /* the node's id a text */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\3\x12\1\x08"), CBT_DEAD_malformed); /* cut in env's server */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\1\x0A"), CBT_DEAD_malformed);       /* cut in env */
     /* The numbers of parent_pid and of proxyIpAddress as text and as number: of another wire type. */
     expect_dead(decoder, TEXT("\x0A\2\x08\4\x1A\2\x1A\0"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("\x0A\2\x08\4\xA2\1\2\x28\1"), CBT_DEAD_malformed);
@@ -283,8 +292,21 @@ static void expect_same_message(struct cbt_decoder *decoder, const struct pb *a,
     assert_true(protobuf_c_message_get_packed_size(&event.msg->base) <= sizeof(packed_a));
     size_t len_a = protobuf_c_message_pack(&event.msg->base, packed_a);
     enum cbt_event_type type = event.type;
+    struct cbt_environment env = event.env;
+    char host[64] = "";
+    snprintf(host, sizeof(host), "%.*s", (int)env.host_name.len, (const char *)env.host_name.data);
     expect_event(decoder, b, &event);
     assert_int_equal(event.type, type);
+    assert_int_equal(event.env.has_sensor_id, env.has_sensor_id);
+    assert_int_equal(event.env.sensor_id, env.sensor_id);
+    assert_int_equal(event.env.has_host_id, env.has_host_id);
+    assert_int_equal(event.env.host_id, env.host_id);
+    assert_int_equal(event.env.has_node_id, env.has_node_id);
+    assert_int_equal(event.env.node_id, env.node_id);
+    assert_int_equal(event.env.has_host_name, env.has_host_name);
+    assert_int_equal(event.env.host_name.len, env.host_name.len);
+    if (env.host_name.len > 0)
+        assert_memory_equal(event.env.host_name.data, host, env.host_name.len);
     size_t len_b = protobuf_c_message_pack(&event.msg->base, packed_b);
     assert_int_equal(len_a, len_b);
     assert_memory_equal(packed_a, packed_b, len_a);
@@ -319,6 +341,13 @@ static void repeated_singular_members_are_merged_as_protobuf_says(void **state)
     pb_bytes(&split, 13, "\x0A\3\x12\1a\x0A\2\x12\0", 9);
     pb_bytes(&whole, 1, "\x08\4", 2);
     pb_bytes(&whole, 13, "\x0A\2\x12\0", 4);
+    expect_same_message(decoder, &split, &whole);
+    /* The same of an address's scope, where protobuf-c's own merging would keep the first text. */
+    split.len = whole.len = 0;
+    pb_bytes(&split, 1, "\x08\4", 2);
+    pb_bytes(&split, 20, "\x2A\3\x2A\1a\x2A\2\x2A\0", 9);
+    pb_bytes(&whole, 1, "\x08\4", 2);
+    pb_bytes(&whole, 20, "\x2A\2\x2A\0", 4);
     expect_same_message(decoder, &split, &whole);
     pb_free(&split);
     pb_free(&whole);
