@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "tests", name) for name in ("services", "integration")]
 from harness import Cbtap  # noqa: E402
 from kafka_service import VERSION as KAFKA_VERSION, Kafka  # noqa: E402
-from process import until  # noqa: E402
+from process import ServiceError, until  # noqa: E402
 from rabbitmq_service import RabbitMQ  # noqa: E402
 
 QUEUE = "cbtap-bench"
@@ -81,7 +81,7 @@ def thread_seconds(pid):
 def sections(options, shape, rabbitmq, kafka, topic, directory):
     config = {
         "cbtap": {"server_name": "bench", "http_listen": "127.0.0.1:0"},
-        "source.bus": {"type": "amqp", "url": rabbitmq.url, "queue": f"{QUEUE}-{shape}",
+        "source.bus": {"type": "amqp", "url": rabbitmq.url, "queue": QUEUE,
                        "raw": "false" if shape == "event" else "true",
                        "events": "ingress.event.#" if shape == "event" else ""},
         "sink.kafka": {"type": "kafka", "topic": topic, "dead_letter_dir": os.path.join(directory, "dead-letters"),
@@ -96,22 +96,28 @@ def sections(options, shape, rabbitmq, kafka, topic, directory):
     return config
 
 
-def queue_depth(rabbitmq, shape):
+def queue_depth(rabbitmq):
     connection = rabbitmq.connect()
     try:
-        return connection.channel().queue_declare(f"{QUEUE}-{shape}", passive=True).method.message_count
+        return connection.channel().queue_declare(QUEUE, passive=True).method.message_count
     finally:
         connection.close()
+
+
+def delete_queue(rabbitmq):
+    connection = rabbitmq.connect()
+    connection.channel().queue_delete(QUEUE)
+    connection.close()
 
 
 def fleet(options, shape):
     return ["--shape", shape, "--events", options.events, "--endpoints", options.endpoints, "--seed", options.seed]
 
 
-def fill_queue(options, shape, rabbitmq):
+def fill_queue(options, rabbitmq, shape):
     """Returns the number of messages, all of them in the queue."""
     published = fields(run(options.loadgen, "publish", "--amqp", rabbitmq.url, "--quiet", *fleet(options, shape)))
-    until(lambda: queue_depth(rabbitmq, shape) == published["messages"], 600, "the queue to hold all messages", 0.1)
+    until(lambda: queue_depth(rabbitmq) == published["messages"], 600, "the queue to hold all messages", 0.1)
     return published
 
 
@@ -145,13 +151,13 @@ def measure(options, shape, number, rabbitmq, kafka, directory):
     config = sections(options, shape, rabbitmq, kafka, topic, directory)
     cbtap = Cbtap(options.cbtap, directory, config)
     try:
-        if number == 0:
-            cbtap.start()  # declares and binds the queue
-            cbtap.stop()
-        published = fill_queue(options, shape, rabbitmq)
+        cbtap.start()  # declares and binds the queue
+        cbtap.stop()
+        published = fill_queue(options, rabbitmq, shape)
         result = measure_daemon(options, cbtap)
     finally:
         cbtap.discard()
+        delete_queue(rabbitmq)  # else it would fill up with what is published for the next shape
     verified = fields(run(options.loadgen, "verify", "--kafka", kafka.bootstrap, "--topic", topic, "--no-duplicates",
                           "--expect", options.events, "--quiet", *fleet(options, shape)))
     properties = [f"{key[6:]}={value}" for key, value in config["sink.kafka"].items()
@@ -254,7 +260,7 @@ def main():
             print_machine(options, rabbitmq)
             for number in range(options.rounds):
                 results += [measure(options, shape, number, rabbitmq, kafka, directory) for shape in options.shape]
-    except Failed as e:
+    except (Failed, ServiceError) as e:
         say(f"pipeline.py: {e}")
         return 1
     finally:
