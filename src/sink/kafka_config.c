@@ -36,7 +36,7 @@ static const struct property defaults[] = {
 static const struct property event_defaults[] = {
     {"enable.idempotence", "true"},
     /* Few large requests cost a fraction of many small ones, on either side. */
-    {"linger.ms", "10"},
+    {"linger.ms", "20"},
     {"batch.num.messages", "10000"},
 };
 
