@@ -49,7 +49,7 @@ static enum cbt_event_type look_inside(struct cbt_text record, enum cbt_member m
     struct cbt_field field;
     bool created = false, open = false, remotethread = false;
     while (cbt_wire_next(&outer, &field) > 0) {
-        if (field.number != member || field.type != CBT_WIRE_LEN)
+        if (field.number != member)
             continue;
         struct cbt_wire wire = cbt_wire_of(field.bytes);
         while (cbt_wire_next(&wire, &field) > 0) {

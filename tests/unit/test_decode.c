@@ -410,6 +410,7 @@ static void environment_is_taken_field_by_field(void **state)
     assert_int_equal(event.env.node_id, 4);
     assert_int_equal(cbt_decode_event(decoder, pb_text(&record), NULL, &event, &reason, &err), 0);
     assert_true(event.env.has_sensor_id);
+    assert_true(event.env.has_node_id);
     pb_free(&record);
     cbt_decoder_free(decoder);
 }
