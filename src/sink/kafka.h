@@ -9,6 +9,7 @@
  *   kafka_gate.c         how workers enter, leave and wait
  *   kafka_submit.c       the workers' side: partitioning and hand-over
  *   kafka_delivery.c     the delivery thread: reports, settlement
+ *   kafka_unconfirmed.c  what came back undelivered: why, and in which order it goes again
  *   kafka_recover.c      everything unconfirmed sent again, in order
  *   kafka_dead_letter.c  dead letters: topic, else directory, else again later
  *   kafka_log.c          what there is to say, once
@@ -135,8 +136,8 @@ struct kafka_recovery {
 struct kafka_dead_letters {
     rd_kafka_t *rk;
     struct cbt_record *waiting, **waiting_end; /* to be sent or stored, in order */
-    size_t waiting_count;
     size_t under_way;
+    int64_t used_ns;
     int64_t retry_ns;
     bool stuck; /* neither topic nor directory took one */
     bool told;  /* the log said that the topic refuses */
@@ -300,11 +301,21 @@ void kafka_settle(struct kafka *k, struct cbt_frame *frame);
 /* Settles the run of reports and wakes receivers and workers: once a poll. @thread delivery */
 void kafka_settle_flush(struct kafka *k);
 
-/* ---- kafka_recover.c; all @thread delivery ---- */
+/* ---- kafka_unconfirmed.c; all @thread delivery ---- */
 
 /* Keeps an event that was not delivered, and asks for a recovery. */
 void kafka_keep(struct kafka *k, struct cbt_record *record, rd_kafka_resp_err_t failed);
 void kafka_want_recovery(struct kafka *k, rd_kafka_resp_err_t code, const char *reason);
+/* For people; the first reason stays. */
+void kafka_give_reason(struct kafka_recovery *r, const char *reason);
+/* Moves all that is unconfirmed into `alone` and `rest`, in the order of submission: those to be sent alone,
+ * with those of their partition that came before them; and all others. */
+void kafka_sort_unconfirmed(struct kafka_recovery *r);
+/* Moves a list back to what is unconfirmed. */
+void kafka_keep_list(struct kafka_recovery *r, struct cbt_record **list);
+
+/* ---- kafka_recover.c; all @thread delivery ---- */
+
 /* One step of a recovery, where one is wanted. */
 void kafka_recover(struct kafka *k, int64_t now_ns);
 /* The time until which kafka_recover has nothing to do; INT64_MAX: for ever. */

@@ -2,11 +2,11 @@
 /*
  * Dead letters: raw bytes to the dead-letter topic, with headers that say what, where from and why.
  *
- * Happy path: a producer of their own, made with the first one, sends each as a batch of its own; its report
- * settles what it was made from. Failure: what the topic does not take (missing, not allowed, too large) goes
- * to dead_letter_dir, which settles, too. Where that fails as well, it stays and is tried again every few
- * seconds, topic first; what it was made from stays unsettled, which is visible, and is logged once. Owns:
- * the `dead` of events that Kafka refused.
+ * Happy path: a producer of their own, made with the first one and ended after a minute without, sends each
+ * as a batch of its own; its report settles what it was made from. Failure: what the topic does not take
+ * (missing, not allowed, too large) goes to dead_letter_dir, which settles, too. Where that fails as well, it
+ * stays and is tried again every few seconds, topic first; what it was made from stays unsettled, which is
+ * visible, and is logged once. Owns: the `dead` of events that Kafka refused.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@
 #include "sink/kafka.h"
 
 #define RETRY_MS      5000
+#define IDLE_MS       60000
 #define TOPIC_BAD_MS  30000
 #define UNDER_WAY_MS  50 /* reports of this producer do not wake the delivery thread: it looks so often */
 #define STEP_RECORDS  256
@@ -234,7 +235,19 @@ static rd_kafka_resp_err_t produce(struct kafka *k, struct cbt_record *record)
                           RD_KAFKA_V_OPAQUE(record), RD_KAFKA_V_END);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         rd_kafka_headers_destroy(headers);
+    d->used_ns = cbt_now_ns();
     return failed;
+}
+
+/* An instance of librdkafka costs threads and connections, and dead letters are rare. */
+static void close_idle_producer(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_dead_letters *d = &k->dead;
+    if (d->rk == NULL || d->under_way != 0 || d->waiting != NULL ||
+        now_ns - d->used_ns < IDLE_MS * KAFKA_NS_PER_MS)
+        return;
+    rd_kafka_destroy(d->rk);
+    d->rk = NULL;
 }
 
 /* ---- the directory ---- */
@@ -312,6 +325,7 @@ void kafka_dead_serve(struct kafka *k, int64_t now_ns)
     struct kafka_dead_letters *d = &k->dead;
     if (d->under_way != 0)
         rd_kafka_poll(d->rk, 0);
+    close_idle_producer(k, now_ns);
     if (d->waiting == NULL || now_ns < d->retry_ns)
         return;
     d->retry_ns = 0;
