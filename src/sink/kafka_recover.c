@@ -10,8 +10,7 @@
  * the order of each key holds. What was written but not confirmed is written twice.
  *
  * Records of a refused batch go first, each alone, with its report waited for; only what is refused alone
- * becomes a dead letter. They may go first: all that came before them in their partition is confirmed, or its
- * report would not have come later than theirs.
+ * becomes a dead letter. What came before them in their partition and is not confirmed goes with them.
  *
  * Each step is short, so that reports and dead letters are served in between. Recoveries that deliver nothing
  * follow each other ever more slowly: 50 to 500 ms, 5 s where Kafka says no.
@@ -32,180 +31,6 @@
 #define TOPICS_STEP_MS 50
 #define SINGLE_STEP_MS 20
 #define RESEND_RECORDS 4096 /* a step's */
-
-/* Errors that are the record's own, if it was alone in its batch. */
-static bool is_the_records(rd_kafka_resp_err_t failed)
-{
-    switch (failed) {
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
-    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR__BAD_MSG:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* The end of the producer, not of the record. */
-static bool is_the_producers(rd_kafka_resp_err_t failed)
-{
-    switch (failed) {
-    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
-    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT:
-    case RD_KAFKA_RESP_ERR__FATAL:
-    case RD_KAFKA_RESP_ERR__GAPLESS_GUARANTEE:
-    case RD_KAFKA_RESP_ERR__DESTROY:
-        return true;
-    default:
-        return false;
-    }
-}
-
-/* Kafka is there and says no: no use in asking often. */
-static bool is_refusal(rd_kafka_resp_err_t failed)
-{
-    switch (failed) {
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-    case RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
-    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-        return true;
-    default:
-        return false;
-    }
-}
-
-static void give_reason(struct kafka_recovery *r, const char *reason)
-{
-    if (r->reason[0] == '\0')
-        snprintf(r->reason, sizeof(r->reason), "%s", reason);
-}
-
-void kafka_want_recovery(struct kafka *k, rd_kafka_resp_err_t code, const char *reason)
-{
-    k->recovery.wanted = true;
-    k->recovery.refused = k->recovery.refused || is_refusal(code);
-    give_reason(&k->recovery, reason);
-}
-
-static void keep(struct kafka_recovery *r, struct cbt_record *record)
-{
-    record->next = r->unconfirmed;
-    r->unconfirmed = record;
-    r->unconfirmed_count++;
-}
-
-/* A batch was refused for its size although it kept to what is known: the next ones are smaller, and the
- * limit is asked for again. */
-static void shrink_batches(struct kafka *k, uint16_t topic)
-{
-    uint32_t half = atomic_load(&k->batch_bytes) / 2;
-    pthread_mutex_lock(&k->lock);
-    if (half >= KAFKA_BATCH_MIN_BYTES && half < k->batch_cap_bytes)
-        k->batch_cap_bytes = half;
-    if (k->batch_cap_bytes < atomic_load(&k->wanted_batch_bytes))
-        atomic_store(&k->wanted_batch_bytes, k->batch_cap_bytes);
-    k->topics[topic].due_ns = 0;
-    pthread_cond_signal(&k->ask);
-    pthread_mutex_unlock(&k->lock);
-}
-
-void kafka_keep(struct kafka *k, struct cbt_record *record, rd_kafka_resp_err_t failed)
-{
-    struct kafka_recovery *r = &k->recovery;
-    if (is_the_records(failed)) {
-        if (record->state == KAFKA_ALONE) {
-            kafka_dead_refuse(k, record, rd_kafka_err2str(failed));
-            return;
-        }
-        record->state = KAFKA_ALONE;
-        r->quiet = false;
-        if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && !r->wanted)
-            shrink_batches(k, record->topic);
-    } else if (!is_the_producers(failed)) {
-        r->quiet = false;
-        r->failed = true;
-        r->refused = r->refused || is_refusal(failed);
-        if (failed == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || failed == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
-            failed == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-            kafka_topic_lost(k, record->topic);
-    }
-    keep(r, record);
-    r->wanted = true;
-    if (!is_the_producers(failed))
-        give_reason(r, rd_kafka_err2str(failed));
-}
-
-/* ---- the sorted lists ---- */
-
-static struct cbt_record *merge(struct cbt_record *a, struct cbt_record *b)
-{
-    struct cbt_record *merged = NULL, **end = &merged;
-    while (a != NULL && b != NULL) {
-        struct cbt_record **first = a->seq < b->seq ? &a : &b;
-        *end = *first;
-        end = &(*first)->next;
-        *first = (*first)->next;
-    }
-    *end = a != NULL ? a : b;
-    return merged;
-}
-
-/* Merge sort, bottom up: parts[i] is empty or has 2^i records. No memory, and the list may be long. */
-static struct cbt_record *sort(struct cbt_record *list)
-{
-    struct cbt_record *parts[64] = {NULL};
-    while (list != NULL) {
-        struct cbt_record *one = list;
-        list = list->next;
-        one->next = NULL;
-        size_t i = 0;
-        for (; parts[i] != NULL; i++) {
-            one = merge(parts[i], one);
-            parts[i] = NULL;
-        }
-        parts[i] = one;
-    }
-    struct cbt_record *sorted = NULL;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        sorted = merge(parts[i], sorted);
-    return sorted;
-}
-
-/* All that is unconfirmed, in two lists in order: those to be sent alone, and the rest. */
-static void sort_unconfirmed(struct kafka_recovery *r)
-{
-    struct cbt_record **alone_end = &r->alone, **rest_end = &r->rest;
-    for (struct cbt_record *record = sort(r->unconfirmed), *next; record != NULL; record = next) {
-        next = record->next;
-        record->next = NULL;
-        struct cbt_record ***end = record->state == KAFKA_ALONE ? &alone_end : &rest_end;
-        **end = record;
-        *end = &record->next;
-    }
-    r->unconfirmed = NULL;
-    r->unconfirmed_count = 0;
-}
-
-static void keep_all(struct kafka_recovery *r, struct cbt_record **list)
-{
-    while (*list != NULL) {
-        struct cbt_record *record = *list;
-        *list = record->next;
-        keep(r, record);
-    }
-}
-
-/* ---- the phases ---- */
 
 static int64_t backoff_ns(struct kafka *k)
 {
@@ -236,7 +61,7 @@ static void start(struct kafka *k, int64_t now_ns)
         r->since_ns = now_ns;
     /* Reports may come before the error that they follow from. */
     if (r->reason[0] == '\0' && rd_kafka_fatal_error(k->producer->rk, text, sizeof(text)) != 0)
-        give_reason(r, text);
+        kafka_give_reason(r, text);
     kafka_close_gate(k);
     r->phase = KAFKA_DRAINING;
     r->purge_at_ns = now_ns + IN_FLIGHT_MS * KAFKA_NS_PER_MS;
@@ -255,8 +80,8 @@ static void drain(struct kafka *k, int64_t now_ns)
         rd_kafka_purge(rk, flags);
         return;
     }
-    keep_all(r, &r->alone);
-    keep_all(r, &r->rest);
+    kafka_keep_list(r, &r->alone);
+    kafka_keep_list(r, &r->rest);
     if (delivered(k) != r->delivered_before)
         r->fruitless = 0;
     r->delivered_before = delivered(k);
@@ -302,11 +127,11 @@ static void wait_and_begin(struct kafka *k, int64_t now_ns)
         r->resend_at_ns = now_ns + TOPICS_STEP_MS * KAFKA_NS_PER_MS;
         return;
     }
-    sort_unconfirmed(r);
+    kafka_sort_unconfirmed(r);
     if ((r->alone != NULL || !r->renewed) &&
         !renew(k, r->alone != NULL ? KAFKA_ROLE_SINGLE : KAFKA_ROLE_EVENTS, now_ns)) {
-        keep_all(r, &r->alone);
-        keep_all(r, &r->rest);
+        kafka_keep_list(r, &r->alone);
+        kafka_keep_list(r, &r->rest);
         return;
     }
     r->resend_at_ns = 0;
