@@ -188,8 +188,9 @@ static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part)
 {
     const struct cbt_text *body = &w->batch.frame->body;
     part->reason = CBT_DEAD_too_many_broken;
-    if (part->in_body && part->entry == 0) {
-        const uint8_t *from = body->data + part->offset;
+    const uint8_t *from = body->data + part->offset;
+    /* Within a zip the offset is the entry's, not the body's, even where a stored entry lies in the body. */
+    if (part->in_body && (part->data.data == from || part->data.data == from + sizeof(uint32_t))) {
         part->data = (struct cbt_text){from, (size_t)(body->data + body->len - from)};
     } else {
         part->data = *body;
