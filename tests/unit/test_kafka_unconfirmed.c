@@ -15,7 +15,7 @@ static void come_back(struct kafka_recovery *r, struct cbt_record *records, size
 {
     for (size_t i = 0; i < count; i++)
         records[i].seq = i;
-    size_t *order = calloc(count, sizeof(*order));
+    size_t *order = calloc(count + 1, sizeof(*order));
     assert_non_null(order);
     for (size_t i = 0; i < count; i++) {
         size_t other = next_random(random) % (i + 1);
