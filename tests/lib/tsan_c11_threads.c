@@ -23,7 +23,7 @@ _Static_assert(sizeof(thrd_t) == sizeof(pthread_t), "thrd_t is a thread");
 /*
  * It does not understand the fences of concurrencykit's rings and stacks (ring.h and block.c tell it of each
  * hand-over instead), nor the reference counts of librdkafka, which is not instrumented: the last one out
- * destroys a topic's lock, or the buffer that a consumer has read headers from.
+ * destroys a topic's lock, or a name that was compared, or the buffer that a consumer has read headers from.
  */
 const char *__tsan_default_suppressions(void); /* NOLINT(bugprone-reserved-identifier): its name for us */
 const char *__tsan_default_suppressions(void)
@@ -31,7 +31,8 @@ const char *__tsan_default_suppressions(void)
     return "race:ck_ring_\n"
            "race:ck_stack_\n"
            "race:pthread_rwlock_destroy\n"
-           "race:rd_kafka_header_add\n";
+           "race:rd_kafka_header_add\n"
+           "race_top:strcmp\n";
 }
 
 static int result(int error)
