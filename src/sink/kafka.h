@@ -257,8 +257,9 @@ bool kafka_topics_known(struct kafka *k);
 /* ---- kafka_metadata.c ---- */
 
 void *kafka_metadata_main(void *arg);
-/* max.message.bytes of a topic; 0 where it may not be asked for. Blocks for seconds at most. */
-uint32_t kafka_ask_max_bytes(rd_kafka_t *rk, const char *name);
+/* max.message.bytes of a topic; 0 where it may not be asked for. Blocks for seconds at most. `metadata` tells
+ * of the cluster's brokers. */
+uint32_t kafka_ask_max_bytes(rd_kafka_t *rk, const struct rd_kafka_metadata *metadata, const char *name);
 /* True when the producer at hand has the limits that the topics want. @thread any */
 bool kafka_limits_fit(const struct kafka *k);
 /* Asks again for whether Kafka answers. @thread any, without the lock */

@@ -32,11 +32,23 @@ struct answer {
     uint32_t max_bytes; /* 0: Kafka does not say */
 };
 
-/* max.message.bytes of the topic; 0 where it may not be asked for. */
-uint32_t kafka_ask_max_bytes(rd_kafka_t *rk, const char *name)
+/* The question for limits goes to the controller; where that is none of the brokers (librdkafka's mock
+ * cluster), it would only time out. */
+static bool has_controller(rd_kafka_t *rk, const struct rd_kafka_metadata *metadata)
+{
+    int32_t controller = rd_kafka_controllerid(rk, 0);
+    for (int i = 0; i < metadata->broker_cnt; i++)
+        if (metadata->brokers[i].id == controller)
+            return true;
+    return false;
+}
+
+uint32_t kafka_ask_max_bytes(rd_kafka_t *rk, const struct rd_kafka_metadata *metadata, const char *name)
 {
     char text[CBT_ERR_TEXT_BYTES];
     unsigned long long bytes = 0;
+    if (!has_controller(rk, metadata))
+        return 0;
     rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
     rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
@@ -87,9 +99,9 @@ static struct answer ask(rd_kafka_t *rk, const char *name, bool limits)
         if (told->err == RD_KAFKA_RESP_ERR_NO_ERROR && told->partition_cnt > 0)
             answer.partitions = told->partition_cnt;
     }
-    rd_kafka_metadata_destroy(metadata);
     if (answer.partitions != 0 && limits)
-        answer.max_bytes = kafka_ask_max_bytes(rk, name);
+        answer.max_bytes = kafka_ask_max_bytes(rk, metadata, name);
+    rd_kafka_metadata_destroy(metadata);
     return answer;
 }
 

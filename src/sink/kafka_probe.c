@@ -68,6 +68,7 @@ static void describe(rd_kafka_t *rk, const char *name, const char *otherwise, ch
     const struct rd_kafka_metadata *metadata = NULL;
     rd_kafka_resp_err_t failed = rd_kafka_metadata(rk, 1, NULL, &metadata, ASK_MS);
     int partitions = 0;
+    uint32_t max = 0;
     if (failed == RD_KAFKA_RESP_ERR_NO_ERROR) {
         failed = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         for (int i = 0; i < metadata->topic_cnt; i++) {
@@ -75,6 +76,7 @@ static void describe(rd_kafka_t *rk, const char *name, const char *otherwise, ch
                 continue;
             failed = metadata->topics[i].err;
             partitions = metadata->topics[i].partition_cnt;
+            max = kafka_ask_max_bytes(rk, metadata, name);
         }
         rd_kafka_metadata_destroy(metadata);
     }
@@ -82,7 +84,6 @@ static void describe(rd_kafka_t *rk, const char *name, const char *otherwise, ch
         snprintf(out, out_bytes, "topic %s: %s (%s)", name, rd_kafka_err2str(failed), otherwise);
         return;
     }
-    uint32_t max = kafka_ask_max_bytes(rk, name);
     int len = snprintf(out, out_bytes, "topic %s: %d partitions", name, partitions);
     if (max != 0 && len > 0 && (size_t)len < out_bytes)
         snprintf(out + len, out_bytes - (size_t)len, ", max.message.bytes %u", max);
