@@ -6,7 +6,8 @@
 set -u
 # A file that is compiled nowhere (an example, an option that is off) has no flags to be checked with.
 grep -qF "/$2\"" "$1/compile_commands.json" || exit 0
-output=$(clang-tidy-14 -p "$1" --quiet "$2" 2> /dev/null)
+# The filter in .clang-tidy would take headers of a checkout below a folder named src for ours.
+output=$(clang-tidy-14 -p "$1" --quiet --header-filter="^$PWD/(include/cbtap|src)/" "$2" 2> /dev/null)
 status=$?
 [ $status -eq 0 ] || printf '%s\n' "$output"
 exit $status
