@@ -112,6 +112,15 @@ static bool renew(struct kafka *k, enum kafka_role role, int64_t now_ns)
     return true;
 }
 
+/* Those of what is to be sent: another topic that stays away does not hold these up. */
+static bool topics_known(const struct kafka *k)
+{
+    for (const struct cbt_record *record = k->recovery.unconfirmed; record != NULL; record = record->next)
+        if (atomic_load_explicit(&k->topics[record->topic].partitions, memory_order_relaxed) == 0)
+            return false;
+    return true;
+}
+
 static void wait_and_begin(struct kafka *k, int64_t now_ns)
 {
     struct kafka_recovery *r = &k->recovery;
@@ -123,7 +132,7 @@ static void wait_and_begin(struct kafka *k, int64_t now_ns)
             return;
         r->renewed = true;
     }
-    if (r->unconfirmed != NULL && !kafka_topics_known(k)) {
+    if (!topics_known(k)) {
         r->resend_at_ns = now_ns + TOPICS_STEP_MS * KAFKA_NS_PER_MS;
         return;
     }
@@ -287,9 +296,12 @@ int64_t kafka_recover_due_ns(const struct kafka *k)
         return r->wanted ? 0 : INT64_MAX;
     case KAFKA_DRAINING:
         return cbt_now_ns() + DRAIN_STEP_MS * KAFKA_NS_PER_MS;
-    case KAFKA_SINGLY:
-        return 0;
-    default:
+    case KAFKA_WAITING:
+        return r->resend_at_ns;
+    case KAFKA_RESENDING:
         return r->wanted ? 0 : r->resend_at_ns;
+    case KAFKA_SINGLY:
+        break; /* it sleeps itself */
     }
+    return 0;
 }

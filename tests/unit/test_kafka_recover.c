@@ -192,6 +192,7 @@ static void a_lost_authorization_is_waited_for(void **state)
     run_load(bed, forbid_the_topic);
     /* Asked again slowly, as people have to do something. */
     assert_true(cbt_now_ns() - start > 3000 * KAFKA_NS_PER_MS);
+    assert_true(bed_counter(bed, CBT_COUNT_busy_ns) < (uint64_t)(2000 * KAFKA_NS_PER_MS)); /* and asleep */
     assert_true(bed_resent(bed, CBT_RESENT_failed) > 0);
     assert_int_equal(atomic_load(&bed->stats.dead[CBT_DEAD_refused]), 0);
     bed_free(bed);
