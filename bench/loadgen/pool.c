@@ -48,18 +48,31 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t len)
     return (ProtobufCBinaryData){len, view.out};
 }
 
+static struct cbt_random digest_of(const uint8_t *name, size_t name_len, uint64_t kind)
+{
+    struct cbt_random digest = {0xcbf29ce484222325u + kind};
+    for (size_t i = 0; i < name_len; i++)
+        digest.state = (digest.state ^ name[i]) * 0x100000001b3u;
+    return digest;
+}
+
 /* A digest that is the same for the same name, as a file's hash would be. */
 static ProtobufCBinaryData put_digest(struct maker *m, const uint8_t *name, size_t name_len,
                                       size_t digest_len)
 {
-    struct cbt_random digest = {0xcbf29ce484222325u + digest_len};
-    for (size_t i = 0; i < name_len; i++)
-        digest.state = (digest.state ^ name[i]) * 0x100000001b3u;
+    struct cbt_random digest = digest_of(name, name_len, digest_len);
     uint8_t *at = cbt_bytes_reserve(&m->scratch, digest_len);
     for (size_t i = 0; i < digest_len; i++)
         at[i] = (uint8_t)cbt_random_next(&digest);
     m->scratch.len += digest_len;
     return bytes_of(at, digest_len);
+}
+
+/* The endpoint's number of a path or a file: also the same for the same name. */
+static int64_t guid_of(const ProtobufCBinaryData *name, uint64_t kind)
+{
+    struct cbt_random digest = digest_of(name->data, name->len, kind);
+    return (int64_t)cbt_random_next(&digest);
 }
 
 static ProtobufCBinaryData put_name(struct maker *m, const char *pattern)
@@ -96,12 +109,12 @@ static void start_process(struct maker *m, struct process *p)
     p->guid = (int64_t)cbt_random_next(&m->random);
 }
 
-/* Half of the events carry the path as a string of its own, as file modifications and module loads do. */
+/* Module loads, file modifications and processes carry the path as a string of its own, by its number. */
 static void set_path(struct maker *m, CbEventMsg *e, CbStringMsg *string, const char *pattern)
 {
     string->has_utf8string = string->has_guid = string->has_string_type = true;
     string->utf8string = put_name(m, pattern);
-    string->guid = (int64_t)cbt_random_next(&m->random);
+    string->guid = guid_of(&string->utf8string, 1);
     string->string_type = CB_STRING_MSG__CB_STRING_TYPE__typeFilepath;
     e->header->has_filepath_string_guid = true;
     e->header->filepath_string_guid = string->guid;
@@ -113,7 +126,7 @@ static void set_modload(struct maker *m, CbEventMsg *e, CbModuleLoadMsg *load)
     e->modload = load;
     load->has_guid = load->has_handlepath_string_guid = load->has_md5hash = load->has_scanid = true;
     load->has_is_process_base_module = load->has_image_base = load->has_image_size = true;
-    load->guid = (int64_t)cbt_random_next(&m->random);
+    load->guid = guid_of(path, 2);
     load->handlepath_string_guid = e->header->filepath_string_guid;
     load->md5hash = put_digest(m, path->data, path->len, 16);
     load->has_sha256hash = cbt_random_below(&m->random, 4) != 0;
