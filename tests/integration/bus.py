@@ -6,7 +6,7 @@ import time
 
 import pika
 
-from events import zip_of
+from events import MARKER_SENSOR, marker, zip_of
 from process import until
 
 
@@ -61,6 +61,25 @@ def queue_depth(rabbitmq, queue):
         return connection.channel().queue_declare(queue, passive=True).method.message_count
     finally:
         connection.close()
+
+
+def send_marker(tap, rabbitmq, pb):
+    """Publishes a marker behind everything else in the queue. Returns what says, by a scrape, that it was received (and so
+    was all before it, for a queue keeps its order, also over a redelivery) and that everything is settled."""
+    def received(metrics):
+        return metrics("cbtap_decode_events_total", type="tamper")
+
+    before = received(tap.metrics())
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(marker(pb), {"sensorId": MARKER_SENSOR})
+    return lambda metrics: received(metrics) > before and metrics.at_rest()
+
+
+def wait_drained(tap, rabbitmq, pb):
+    """Waits until all that was published has gone through; asserts the balance; returns the scrape."""
+    metrics = tap.wait(send_marker(tap, rabbitmq, pb), what="all that was published to go through")
+    metrics.assert_balance_at_rest()
+    return metrics
 
 
 class Load(threading.Thread):

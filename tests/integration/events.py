@@ -80,6 +80,17 @@ TICKS_PER_SECOND = 10_000_000
 UNIX_EPOCH_TICKS = 11644473600 * TICKS_PER_SECOND
 
 
+MARKER_SENSOR = 99_999
+
+
+def marker(pb):
+    """A bundle of one tamper alert, which no fleet sends: published last, it tells when all before it has arrived."""
+    event = pb.CbEventMsg()
+    event.header.version = 4
+    event.tamperAlert.type = 3
+    return bundle_of([event.SerializeToString()])
+
+
 class Fleet:
     """Synthetic endpoints: each one's event times go up by a second from event to event, so that every event is known by
     its sensor id and time, and missing, repeated and misplaced ones show."""
@@ -128,6 +139,8 @@ class Fleet:
         repeated = misplaced = 0
         for record in records:
             sensor = int(record["key"])
+            if sensor == MARKER_SENSOR:
+                continue
             number = int(re.search(rb'"timestamp":(\d+)', record["payload"])[1]) - self.first_unix
             if number in seen[sensor]:
                 repeated += 1

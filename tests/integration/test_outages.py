@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bus import Load, Publisher, queue_depth
+from bus import Load, Publisher, queue_depth, send_marker, wait_drained
 from events import Fleet
 from harness import OVERDRAWN_BYTES_MAX
 from process import until
@@ -32,8 +32,7 @@ def test_kill_9_under_load_loses_nothing(run, rabbitmq, kafka, pb, scale):
     tap.start()
     tap.wait(delivered(scale(10_000)), what="more events to be delivered")
     load.finish()
-    tap.wait(lambda m: m.at_rest() and queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
-    tap.metrics().assert_balance_at_rest()
+    wait_drained(tap, rabbitmq, pb)
     count_repeats_none_missing(fleet, run, kafka, ordered=False)
 
 
@@ -109,12 +108,11 @@ def test_kafka_away_costs_latency_not_memory_nor_events(run, rabbitmq, kafka, pb
         nonlocal highest
         highest = max(highest, metrics("cbtap_inflight_bytes"))
         metrics.assert_balance_under_load(frames_max=10_000, workers=2)
-        return metrics.at_rest() and metrics("cbtap_source_received_frames_total") >= 1201 and \
-            queue_depth(rabbitmq, run.queue) == 0
+        return drained(metrics)
 
-    tap.wait(note_highest, what="all to be delivered")
+    drained = send_marker(tap, rabbitmq, pb)
+    tap.wait(note_highest, what="all to be delivered").assert_balance_at_rest()
     tap.wait_ready()
-    tap.metrics().assert_balance_at_rest()
     assert metrics("cbtap_inflight_bytes_limit") == limit
     assert highest <= limit + OVERDRAWN_BYTES_MAX, f"{highest} bytes in flight, {limit} allowed"
     if not scale.sanitizer:
@@ -170,8 +168,7 @@ def test_rabbitmq_killed_under_load_with_persistent_messages(run, rabbitmq, kafk
     tap.wait(lambda m: m("cbtap_source_connected", source="bus") == 0, what="the loss of the connection to be seen")
     rabbitmq.start()
     tap.wait_ready(60)
-    tap.wait(lambda m: m.at_rest() and queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
-    tap.metrics().assert_balance_at_rest()
+    wait_drained(tap, rabbitmq, pb)
     count_repeats_none_missing(fleet, run, kafka, ordered=False)
 
 
@@ -209,7 +206,7 @@ def test_sigterm_under_load_then_restart_loses_and_repeats_nothing(run, rabbitmq
     tap.start()
     tap.wait(delivered(scale(10_000)), what="more events to be delivered")
     load.finish()
-    metrics = tap.wait(lambda m: m.at_rest() and queue_depth(rabbitmq, run.queue) == 0, what="the queue to be empty")
+    metrics = wait_drained(tap, rabbitmq, pb)
     # What was read and not begun comes again; what was delivered was acknowledged.
     count_repeats_none_missing(fleet, run, kafka, duplicates=False, ordered=False)
     assert metrics("cbtap_decode_dead_letters_total") == 0
