@@ -68,6 +68,9 @@ static struct bed *new_bed(void)
 {
     struct bed *bed = bed_new(3);
     rd_kafka_mock_topic_create(bed->cluster, "events", PARTITIONS, 1);
+    /* The mock cluster does not refuse what is out of sequence, as Kafka does: behind a refused batch there
+     * must be nothing under way. */
+    bed_property(bed, "max.in.flight.requests.per.connection", "1");
     return bed;
 }
 
@@ -140,8 +143,6 @@ static void passing_errors_of_brokers_are_librdkafkas_to_retry(void **state)
 {
     (void)state;
     struct bed *bed = new_bed();
-    /* The mock cluster does not refuse what is out of sequence, as Kafka does. */
-    bed_property(bed, "max.in.flight.requests.per.connection", "1");
     bed_open(bed, WORKERS);
     run_load(bed, fail_requests);
     assert_int_equal(bed_counter(bed, CBT_COUNT_producers_replaced), 0);
