@@ -127,6 +127,7 @@ struct kafka_recovery {
     size_t unconfirmed_count;
     struct cbt_record *alone, *rest; /* sorted, to be sent */
     uint64_t resent;
+    bool shrunk;  /* batches were made smaller for it already */
     bool renewed; /* while waiting: there is a new producer already */
     uint64_t random;
 };

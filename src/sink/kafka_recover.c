@@ -144,7 +144,7 @@ static void wait_and_begin(struct kafka *k, int64_t now_ns)
         return;
     }
     r->resend_at_ns = 0;
-    r->wanted = false;
+    r->wanted = r->shrunk = false;
     r->phase = r->alone != NULL ? KAFKA_SINGLY : KAFKA_RESENDING;
 }
 

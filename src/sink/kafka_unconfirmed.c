@@ -108,8 +108,9 @@ void kafka_keep(struct kafka *k, struct cbt_record *record, rd_kafka_resp_err_t 
         }
         record->state = KAFKA_ALONE;
         r->quiet = false;
-        if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && !r->wanted)
+        if (failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE && !r->shrunk)
             shrink_batches(k, record->topic);
+        r->shrunk = r->shrunk || failed == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
     } else if (!is_the_producers(failed)) {
         r->quiet = false;
         r->failed = true;

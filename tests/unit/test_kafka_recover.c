@@ -124,6 +124,8 @@ static void innocents_of_refused_batches_are_delivered_in_order(void **state)
     bed_property(bed, "batch.num.messages", "200");
     bed_open(bed, WORKERS);
     run_load(bed, refuse_batches);
+    /* Once, for the one that was too large. */
+    assert_int_equal(atomic_load(&bed->kafka->batch_bytes), KAFKA_BATCH_BYTES / 2);
     assert_true(bed_resent(bed, CBT_RESENT_batch_refused) > 0);
     assert_int_equal(bed_counter(bed, CBT_COUNT_delivered_records), WORKERS * WORKER_FRAMES * FRAME_RECORDS);
     assert_int_equal(atomic_load(&bed->stats.dead[CBT_DEAD_refused]), 0);
