@@ -74,6 +74,9 @@ void cbt_batch_flush(struct cbt_batch *batch)
         if (entry->complete && entry->records == 0)
             cbt_settle(context->settler, frame, 1);
     }
+    /* A sink without its peer, or with a full queue, waits as long as it takes: that is no fault of this
+     * thread. */
+    atomic_store_explicit(&context->stats->waiting_for_peer, 1, memory_order_relaxed);
     for (unsigned i = 0; i < context->outlet_count; i++) {
         if (batch->record_count[i] == 0)
             continue;
@@ -83,6 +86,7 @@ void cbt_batch_flush(struct cbt_batch *batch)
         batch->record_count[i] = 0;
         batch->event_count[i] = 0;
     }
+    atomic_store_explicit(&context->stats->waiting_for_peer, 0, memory_order_relaxed);
     cbt_settle_flush(context->settler);
     batch->frame_count = 0;
     if (batch->frame != NULL)
