@@ -9,6 +9,7 @@
 #include "cbtap/text.h"
 
 struct CbEventMsg;
+struct cbt_arena;
 
 /* The types of endpoint events, in the order that counts where several members are set (spec events.md). */
 enum cbt_event_type {
@@ -40,6 +41,9 @@ struct cbt_event {
     struct cbt_text raw; /* the record without its length, or the notification's JSON text */
     struct cbt_text routing_key;
     int64_t unix_ms; /* the event's own time, 0 where unknown */
+    /* The decoder's arena, where a format may put what it needs while it encodes; reset with the next event.
+     */
+    struct cbt_arena *arena;
 };
 
 #endif

@@ -4,7 +4,7 @@
 #define CBTAP_DECODE_DECODER_H
 
 #include "cbtap/decode.h"
-#include "decode/arena.h"
+#include "cbtap/arena.h"
 #include "decode/members.h"
 
 struct cbt_decoder {

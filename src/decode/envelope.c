@@ -252,6 +252,7 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
                                     .env = env,
                                     .msg = msg,
                                     .raw = record,
-                                    .unix_ms = unix_ms(msg->header->timestamp)};
+                                    .unix_ms = unix_ms(msg->header->timestamp),
+                                    .arena = &decoder->arena};
     return CBT_OK;
 }

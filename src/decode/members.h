@@ -6,7 +6,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-#include "decode/arena.h"
+#include "cbtap/arena.h"
 #include "decode/record.h"
 
 struct cbt_member_row {

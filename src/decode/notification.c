@@ -280,6 +280,7 @@ int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, s
                            .env = {.sensor_id = reader.sensor_id, .has_sensor_id = reader.has_sensor_id},
                            .raw = text,
                            .routing_key = routing_key,
-                           .unix_ms = reader.unix_ms};
+                           .unix_ms = reader.unix_ms,
+                           .arena = arena};
     return 1;
 }

@@ -10,7 +10,7 @@
 #include <zip.h>
 
 #include "cbtap/decode.h"
-#include "decode/arena.h"
+#include "cbtap/arena.h"
 
 struct libdeflate_decompressor;
 

@@ -4,8 +4,8 @@
  * Allocating is an addition, freeing is nothing, resetting is an assignment. The address space is taken once;
  * pages are committed when first touched and given back after something unusually large.
  */
-#ifndef CBTAP_DECODE_ARENA_H
-#define CBTAP_DECODE_ARENA_H
+#ifndef CBTAP_ARENA_H
+#define CBTAP_ARENA_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -28,10 +28,12 @@ struct cbt_arena {
     ProtobufCAllocator allocator;
 };
 
+/* Takes the address space, no pages. CBT_ENOMEM where there is none. @thread main */
 int cbt_arena_init(struct cbt_arena *arena, size_t max_bytes, struct cbt_err *err);
+/* NULL, and an arena that was never made, are fine. @thread main */
 void cbt_arena_free(struct cbt_arena *arena);
 
-/* Gives pages back to the system; what was allocated is gone. */
+/* Gives pages back to the system; what was allocated is gone. @thread the arena's owner */
 void cbt_arena_trim(struct cbt_arena *arena);
 
 static inline void cbt_arena_reset(struct cbt_arena *arena)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The arena's memory: see arena.h. */
-#include "decode/arena.h"
+#include "cbtap/arena.h"
 
 #include <errno.h>
 #include <string.h>
