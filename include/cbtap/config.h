@@ -110,6 +110,11 @@ struct cbt_config {
  */
 int cbt_config_load(struct cbt_config **ret_config, const char *path, const char *const overrides[],
                     size_t override_count, struct cbt_err *err);
+/* The same for what reads no bus and feeds no sink: those that there are must be right, but none need be
+ * there.
+ * @thread main */
+int cbt_config_load_without_ends(struct cbt_config **ret_config, const char *path,
+                                 const char *const overrides[], size_t override_count, struct cbt_err *err);
 void cbt_config_free(struct cbt_config *config);
 
 /* Writes the effective configuration as INI that reads back, secrets masked as "********". @thread main */

@@ -252,8 +252,8 @@ static int take_host_name(struct cbt_config *config, struct cbt_settings *settin
     return 0;
 }
 
-int cbt_config_load(struct cbt_config **ret_config, const char *path, const char *const overrides[],
-                    size_t override_count, struct cbt_err *err)
+static int load(struct cbt_config **ret_config, const char *path, const char *const overrides[],
+                size_t override_count, bool need_ends, struct cbt_err *err)
 {
     int rc = 0;
     struct cbt_config *config = calloc(1, sizeof *config);
@@ -283,12 +283,24 @@ int cbt_config_load(struct cbt_config **ret_config, const char *path, const char
     if (rc == 0)
         rc = take_host_name(config, settings, err);
     if (rc == 0)
-        rc = cbt_config_check(config, settings, err);
+        rc = cbt_config_check(config, settings, need_ends, err);
     if (rc == 0)
         *ret_config = config;
     else
         cbt_config_free(config);
     return rc;
+}
+
+int cbt_config_load(struct cbt_config **ret_config, const char *path, const char *const overrides[],
+                    size_t override_count, struct cbt_err *err)
+{
+    return load(ret_config, path, overrides, override_count, true, err);
+}
+
+int cbt_config_load_without_ends(struct cbt_config **ret_config, const char *path,
+                                 const char *const overrides[], size_t override_count, struct cbt_err *err)
+{
+    return load(ret_config, path, overrides, override_count, false, err);
 }
 
 void cbt_config_free(struct cbt_config *config)

@@ -145,10 +145,10 @@ static int check_amqp(const struct cbt_source_config *source, const struct cbt_s
     return 0;
 }
 
-int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings,
+int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings, bool need_ends,
                      struct cbt_err *err)
 {
-    int rc = need_both_ends(config, settings, err);
+    int rc = need_ends ? need_both_ends(config, settings, err) : 0;
     if (rc == 0)
         rc = check_cbtap(config, settings, err);
     for (size_t i = 0; i < config->source_count && rc == 0; i++) {

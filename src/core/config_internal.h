@@ -130,8 +130,8 @@ bool cbt_topic_matches_events(struct cbt_text pattern);
  * item, but "a,,b" has an empty one. Start with *cursor at the list's first byte. */
 bool cbt_list_next(const char **cursor, struct cbt_text *ret_item);
 
-/* config_check.c: what concerns several options at once. */
-int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings,
+/* config_check.c: what concerns several options at once; with `need_ends` a source and a sink, too. */
+int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings, bool need_ends,
                      struct cbt_err *err);
 
 /* Logs what is no error and yet hardly meant: events that come twice, a value that looks as if a comment

@@ -203,6 +203,24 @@ static void overrides_alone_make_a_configuration(void **state)
     cbt_config_free(c);
 }
 
+static void without_ends_the_rest_must_still_be_right(void **state)
+{
+    (void)state;
+    struct cbt_config *c = NULL;
+    struct cbt_err err = {0};
+    assert_int_equal(cbt_config_load(&c, NULL, NULL, 0, &err), CBT_EINVAL);
+    assert_int_equal(cbt_config_load_without_ends(&c, NULL, NULL, 0, &err), 0);
+    assert_int_equal(c->source_count + c->sink_count, 0);
+    assert_int_equal(c->cbtap.frame_max_bytes, 67108864);
+    cbt_config_free(c);
+    static const char *const one_end[] = {"sink.k.type=kafka", "cbtap.server_name=x"};
+    assert_int_equal(cbt_config_load_without_ends(&c, NULL, one_end, 2, &err), 0);
+    assert_int_equal(c->sink_count, 1);
+    cbt_config_free(c);
+    static const char *const wrong[] = {"source.r.type=redis", "source.r.channels="};
+    assert_int_equal(cbt_config_load_without_ends(&c, NULL, wrong, 2, &err), CBT_EINVAL);
+}
+
 static void override_of_a_broken_value_saves_the_file(void **state)
 {
     (void)state;
@@ -256,6 +274,7 @@ int main(void)
         cmocka_unit_test(maps_keep_the_order_of_the_file),
         cmocka_unit_test(overrides_win_over_the_file_and_the_last_over_the_first),
         cmocka_unit_test(overrides_alone_make_a_configuration),
+        cmocka_unit_test(without_ends_the_rest_must_still_be_right),
         cmocka_unit_test(override_of_a_broken_value_saves_the_file),
         cmocka_unit_test(many_sources_and_sinks),
         cmocka_unit_test(byte_order_mark_and_missing_newline_are_fine),
