@@ -73,7 +73,21 @@ static bool read_integer(const amqp_field_value_t *field, int64_t min, int64_t m
     return true;
 }
 
-static bool read_host_name(const amqp_field_value_t *field, struct cbt_text *ret_text)
+static bool read_int32(const amqp_field_value_t *field, int32_t *ret_value)
+{
+    int64_t value;
+    if (!read_integer(field, INT32_MIN, INT32_MAX, &value))
+        return false;
+    *ret_value = (int32_t)value;
+    return true;
+}
+
+static bool read_int64(const amqp_field_value_t *field, int64_t *ret_value)
+{
+    return read_integer(field, INT64_MIN, INT64_MAX, ret_value);
+}
+
+static bool read_text(const amqp_field_value_t *field, struct cbt_text *ret_text)
 {
     if (field->kind != AMQP_FIELD_KIND_UTF8 && field->kind != AMQP_FIELD_KIND_BYTES)
         return false;
@@ -84,32 +98,19 @@ static bool read_host_name(const amqp_field_value_t *field, struct cbt_text *ret
 }
 
 /* Of two headers with one name the last counts. */
-static bool read_header(const amqp_table_entry_t *header, struct cbt_environment *env)
+bool cbt_amqp_read_header(const amqp_table_entry_t *header, struct cbt_environment *env)
 {
-    int64_t value;
-    const amqp_field_value_t *field = &header->value;
-    if (field->kind == AMQP_FIELD_KIND_VOID)
+    if (header->value.kind == AMQP_FIELD_KIND_VOID)
         return true;
-    if (CBT_AMQP_IS(header->key, "sensorId")) {
-        if (!read_integer(field, INT32_MIN, INT32_MAX, &value))
-            return false;
-        env->sensor_id = (int32_t)value;
-        env->has_sensor_id = true;
-    } else if (CBT_AMQP_IS(header->key, "hostId")) {
-        if (!read_integer(field, INT64_MIN, INT64_MAX, &value))
-            return false;
-        env->host_id = value;
-        env->has_host_id = true;
-    } else if (CBT_AMQP_IS(header->key, "nodeId")) {
-        if (!read_integer(field, INT32_MIN, INT32_MAX, &value))
-            return false;
-        env->node_id = (int32_t)value;
-        env->has_node_id = true;
-    } else if (CBT_AMQP_IS(header->key, "sensorHostName")) {
-        if (!read_host_name(field, &env->host_name))
-            return false;
-        env->has_host_name = true;
+#define X(name, field, kind)                                                                                 \
+    if (CBT_AMQP_IS(header->key, #name)) {                                                                   \
+        if (!read_##kind(&header->value, &env->field))                                                       \
+            return false;                                                                                    \
+        env->has_##field = true;                                                                             \
+        return true;                                                                                         \
     }
+    CBT_AMQP_HEADERS(X)
+#undef X
     return true;
 }
 
@@ -118,7 +119,7 @@ unsigned cbt_amqp_read_headers(const amqp_table_t *headers, struct cbt_environme
     unsigned unreadable = 0;
     *ret_env = (struct cbt_environment){0};
     for (int i = 0; i < headers->num_entries; i++)
-        if (!read_header(&headers->entries[i], ret_env))
+        if (!cbt_amqp_read_header(&headers->entries[i], ret_env))
             unreadable++;
     return unreadable;
 }

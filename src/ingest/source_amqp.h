@@ -86,7 +86,17 @@ bool cbt_amqp_wanted(struct cbt_amqp_verdicts *verdicts, const char *const patte
 /* A decimal integer, optionally signed, and nothing else; false beyond int64_t. */
 bool cbt_amqp_parse_integer(struct cbt_text text, int64_t *ret_value);
 
-/* Takes sensorId, hostId, nodeId and sensorHostName out of a message's headers. The host name's text stays
+/* X(header, field of struct cbt_environment, kind): the headers that name a message's endpoint. */
+#define CBT_AMQP_HEADERS(X)                                                                                  \
+    X(sensorId, sensor_id, int32)                                                                            \
+    X(sensorHostName, host_name, text)                                                                       \
+    X(hostId, host_id, int64)                                                                                \
+    X(nodeId, node_id, int32)
+
+/* Takes one header in, where it is one of those; false, and nothing changed, where it cannot be read. */
+bool cbt_amqp_read_header(const amqp_table_entry_t *header, struct cbt_environment *env);
+
+/* Takes those headers out of all of a message's. The host name's text stays
  * where it is. Returns how many of them could not be read. */
 unsigned cbt_amqp_read_headers(const amqp_table_t *headers, struct cbt_environment *ret_env);
 

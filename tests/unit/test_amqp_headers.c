@@ -174,6 +174,21 @@ static void one_fault_does_not_cost_the_others(void **state)
     assert_false(env.has_host_id);
 }
 
+static void the_last_readable_of_two_counts(void **state)
+{
+    (void)state;
+    const amqp_table_entry_t good = {.key = bytes("sensorId"), .value = VALUE(I32, i32, 7)};
+    const amqp_table_entry_t bad = {.key = bytes("sensorId"), .value = VALUE(UTF8, bytes, bytes("x"))};
+    const amqp_table_entry_t last = {.key = bytes("sensorId"), .value = VALUE(UTF8, bytes, bytes("8"))};
+    struct cbt_environment env = {0};
+    assert_true(cbt_amqp_read_header(&good, &env));
+    assert_false(cbt_amqp_read_header(&bad, &env));
+    assert_true(env.has_sensor_id);
+    assert_int_equal(env.sensor_id, 7);
+    assert_true(cbt_amqp_read_header(&last, &env));
+    assert_int_equal(env.sensor_id, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +198,7 @@ int main(void)
         cmocka_unit_test(an_empty_value_is_no_value_and_no_fault),
         cmocka_unit_test(host_name_is_text_of_bounded_length),
         cmocka_unit_test(other_headers_are_nobodys_business),
+        cmocka_unit_test(the_last_readable_of_two_counts),
         cmocka_unit_test(one_fault_does_not_cost_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
