@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "decode/limits.h"
+
 #define BLOCK_MAX_BYTES (256u * 1024)
 #define BLOCK_MIN_BYTES (16u * 1024)
 #define WORKERS_MAX     16
@@ -131,7 +133,6 @@ static int make_outlet(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
 
 static int make_worker(struct cbt_pipeline *p, unsigned index, struct cbt_err *err)
 {
-    const struct cbt_options_decode *decode = &p->config->decode;
     char name[32];
     snprintf(name, sizeof(name), "worker-%u", index);
     struct cbt_worker_context context = {
@@ -140,11 +141,7 @@ static int make_worker(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
         .budget = &p->budget,
         .block_bytes = p->block_bytes,
         .blocks_cached_max = p->blocks_cached_max,
-        .limits = {.arena_max_bytes = decode->arena_max_bytes,
-                   .record_max_bytes = decode->record_max_bytes,
-                   .zip_entries_max = (uint32_t)decode->zip_entries_max,
-                   .zip_inflated_max_bytes = decode->zip_inflated_max_bytes,
-                   .zip_ratio_max = (uint32_t)decode->zip_ratio_max},
+        .limits = cbt_decode_limits_of(&p->config->decode),
         .value_max_bytes = VALUE_MAX_BYTES,
         .settler = &p->settlers[index],
         .outlets = p->outlets,

@@ -16,6 +16,9 @@ struct cbt_decode_limits {
     uint32_t zip_ratio_max;
 };
 
+/* After so many parts of a body that cannot be decoded, its rest is one (CBT_DEAD_too_many_broken). */
+#define CBT_BROKEN_PARTS_MAX 100
+
 /* What the source knows of a body's shape (spec bus.md). */
 enum cbt_framing {
     CBT_FRAMING_DETECT, /* tell by the content type and the body */

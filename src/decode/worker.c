@@ -17,8 +17,6 @@
 #include "cbtap/clock.h"
 #include "decode/batch.h"
 
-#define BROKEN_PARTS_MAX 100
-
 struct cbt_worker {
     struct cbt_worker_context context;
     pthread_t thread;
@@ -225,7 +223,7 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
         struct cbt_part part;
         cbt_walk_start(w->walk, frame->body, frame->content_type, frame->framing);
         while (rc == CBT_OK && cbt_walk_next(w->walk, &part)) {
-            if (broken == BROKEN_PARTS_MAX) {
+            if (broken == CBT_BROKEN_PARTS_MAX) {
                 rc = set_aside_rest(w, &part);
                 break;
             }
