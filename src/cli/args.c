@@ -20,6 +20,15 @@ int cbt_unknown_command(const char *name)
     return CBT_EXIT_USAGE;
 }
 
+/* The letters are those of struct cbt_command; of these only h is an option of its own, too. */
+static const struct option longs[] = {
+    {"help", no_argument, NULL, 'h'},         {"connect", no_argument, NULL, 'k'},
+    {"print", no_argument, NULL, 'p'},        {"configuration-md", no_argument, NULL, 'm'},
+    {"format", required_argument, NULL, 'F'}, {"profile", required_argument, NULL, 'P'},
+    {"header", required_argument, NULL, 'H'}, {"notification", required_argument, NULL, 'N'},
+    {"quiet", no_argument, NULL, 'q'},        {0}};
+#define LONGS (sizeof longs / sizeof longs[0] - 1)
+
 static bool knows(const struct cbt_command *command, int letter)
 {
     return letter == 'h' || strchr(command->options, letter == 's' ? 'c' : letter) != NULL;
@@ -27,16 +36,19 @@ static bool knows(const struct cbt_command *command, int letter)
 
 static int unknown_option(const struct cbt_command *command, const char *option)
 {
-    static const struct {
-        const char *word;
-        int letter;
-    } options[] = {{"--help", 'h'}, {"--connect", 'k'}, {"--print", 'p'}, {"-c", 'c'}, {"-s", 's'}};
-    const char *words[5];
+    char dashed[LONGS][24], phrase[128], see[64], shown[64];
+    const char *words[LONGS + 2];
     size_t count = 0;
-    char phrase[128], see[64], shown[64];
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        if (knows(command, options[i].letter))
-            words[count++] = options[i].word;
+    for (size_t i = 0; i < LONGS; i++) {
+        if (!knows(command, longs[i].val))
+            continue;
+        snprintf(dashed[i], sizeof dashed[i], "--%s", longs[i].name);
+        words[count++] = dashed[i];
+    }
+    if (knows(command, 'c')) {
+        words[count++] = "-c";
+        words[count++] = "-s";
+    }
     snprintf(shown, sizeof shown, "%.*s", (int)strcspn(option, "="), option);
     cbt_nearest_phrase(shown, cbt_nearest(shown, words, count), phrase, sizeof phrase);
     snprintf(see, sizeof see, "cbtap help %s", command->name);
@@ -44,23 +56,62 @@ static int unknown_option(const struct cbt_command *command, const char *option)
     return CBT_EXIT_USAGE;
 }
 
+static void take(struct cbt_args *args, int letter, const char *value)
+{
+    switch (letter) {
+    case 'c':
+        args->config_path = value;
+        break;
+    case 's':
+        args->overrides[args->override_count++] = value;
+        break;
+    case 'F':
+        args->format = value;
+        break;
+    case 'P':
+        args->profile = value;
+        break;
+    case 'H':
+        args->headers[args->header_count++] = value;
+        break;
+    case 'N':
+        args->notification = value;
+        break;
+    default:
+        break;
+    }
+    args->help |= letter == 'h';
+    args->connect |= letter == 'k';
+    args->print |= letter == 'p';
+    args->configuration_md |= letter == 'm';
+    args->quiet |= letter == 'q';
+}
+
+static int take_word(struct cbt_args *args, const struct cbt_command *command, const char *word)
+{
+    if (!knows(command, 'w')) {
+        cbt_log_error("an argument too many", CBT_S("command", command->name), CBT_S("argument", word));
+        return CBT_EXIT_USAGE;
+    }
+    args->words[args->word_count++] = word;
+    return 0;
+}
+
 int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int argc, char *argv[])
 {
-    static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
-                                          {"connect", no_argument, NULL, 'k'},
-                                          {"print", no_argument, NULL, 'p'},
-                                          {"configuration-md", no_argument, NULL, 'm'},
-                                          {0}};
-    *args = (struct cbt_args){.command = command->name, .config_path = CBT_DEFAULT_CONFIG};
+    *args = (struct cbt_args){.command = command->name,
+                              .config_path = knows(command, 'd') ? CBT_DEFAULT_CONFIG : NULL};
     args->overrides = calloc((size_t)argc + 1, sizeof *args->overrides);
+    args->headers = calloc((size_t)argc + 1, sizeof *args->headers);
     args->words = calloc((size_t)argc + 1, sizeof *args->words);
-    if (!args->overrides || !args->words) {
+    if (!args->overrides || !args->headers || !args->words) {
         cbt_log_error("out of memory");
         return CBT_EXIT_FAILED;
     }
     opterr = 0;
     optind = 1;
-    for (;;) {
+    int status = 0;
+    while (status == 0) {
         int at = optind < argc ? optind : argc - 1;
         int letter = getopt_long(argc, argv, "-:c:s:h", longs, NULL);
         if (letter == -1)
@@ -71,26 +122,20 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
         }
         if (letter == '?' || (letter != 1 && !knows(command, letter)))
             return unknown_option(command, argv[at]);
-        if (letter == 1 && !knows(command, 'w')) {
-            cbt_log_error("an argument too many", CBT_S("command", command->name), CBT_S("argument", optarg));
-            return CBT_EXIT_USAGE;
-        }
-        if (letter == 'c')
-            args->config_path = optarg;
-        else if (letter == 's')
-            args->overrides[args->override_count++] = optarg;
-        else if (letter == 1)
-            args->words[args->word_count++] = optarg;
-        args->help |= letter == 'h';
-        args->connect |= letter == 'k';
-        args->print |= letter == 'p';
-        args->configuration_md |= letter == 'm';
+        if (letter == 1)
+            status = take_word(args, command, optarg);
+        else
+            take(args, letter, optarg);
     }
-    return 0;
+    /* What follows "--" is no option, whatever it begins with. */
+    while (optind < argc && status == 0)
+        status = take_word(args, command, argv[optind++]);
+    return status;
 }
 
 void cbt_args_free(struct cbt_args *args)
 {
     free((void *)args->overrides);
+    free((void *)args->headers);
     free((void *)args->words);
 }

@@ -16,10 +16,13 @@ enum { CBT_EXIT_DONE = 0, CBT_EXIT_FAILED = 1, CBT_EXIT_USAGE = 2 };
 
 struct cbt_args {
     const char *command;
-    const char *config_path;
-    const char **overrides; /* of -s, in order */
+    const char *config_path; /* NULL: none is given, and the command has no default */
+    const char **overrides;  /* of -s, in order */
     size_t override_count;
-    bool help, connect, print, configuration_md;
+    bool help, connect, print, configuration_md, quiet;
+    const char *format, *profile, *notification; /* as given; NULL: not given */
+    const char **headers;                        /* of --header, in order */
+    size_t header_count;
     const char **words; /* what is no option */
     size_t word_count;
 };
@@ -29,9 +32,10 @@ struct cbt_command {
     const char *usage;   /* "[-c FILE] ..." */
     const char *summary; /* one line */
     const char *text;    /* the help page; NULL: not built in this version */
-    const char
-        *options; /* of cbt_args that it knows besides --help: 'c' -c and -s, 'k' --connect, 'p' --print, 'm'
-                     --configuration-md, 'w' words */
+    /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
+     * 'p' --print, 'm' --configuration-md, 'F' --format, 'P' --profile, 'H' --header, 'N' --notification,
+     * 'q' --quiet, 'w' words. */
+    const char *options;
     int (*run)(const struct cbt_args *args); /* NULL where text is */
 };
 
@@ -56,6 +60,7 @@ void cbt_cli_configure_log(const struct cbt_config *config);
 
 int cbt_cmd_run(const struct cbt_args *args);
 int cbt_cmd_check(const struct cbt_args *args);
+int cbt_cmd_export(const struct cbt_args *args);
 int cbt_cmd_help(const struct cbt_args *args);
 int cbt_cmd_version(const struct cbt_args *args);
 

@@ -5,10 +5,11 @@
 #include "cli/cli.h"
 
 #define COMMON_OPTIONS                                                                                       \
-    "  -c FILE               the configuration; default " CBT_DEFAULT_CONFIG "\n"                            \
-    "  -s SECTION.KEY=VALUE  sets a key over the file; may be given often, the last wins.\n"                 \
-    "                        In source.NAME.KEY and sink.NAME.KEY the NAME holds no dots\n"                  \
+    "  -c FILE               the configuration; default " CBT_DEFAULT_CONFIG "\n" SET_OPTION                 \
     "  --help                this page\n"
+#define SET_OPTION                                                                                           \
+    "  -s SECTION.KEY=VALUE  sets a key over the file; may be given often, the last wins.\n"                 \
+    "                        In source.NAME.KEY and sink.NAME.KEY the NAME holds no dots\n"
 
 static const char run_text[] =
     "Runs the daemon in the foreground: takes events from every [source.NAME], decodes them, publishes them "
@@ -54,6 +55,32 @@ static const char check_text[] =
     "\n"
     "Exit status: 0 all well, 1 a peer could not be reached (--connect), 2 wrong usage or configuration.\n";
 
+static const char export_text[] =
+    "Turns files into their events, without a server: decodes them as the daemon does and writes them to\n"
+    "standard output, in order. A FILE is a sensor event log (a bundle, or a zip of bundles) or a single\n"
+    "event; - is standard input. What cannot be decoded is a line on standard error, and the rest goes on.\n"
+    "\n"
+    "  --format FORMAT       json (default): an object a line; leef: LEEF 1.0, a line each; raw: the\n"
+    "                        records as they came, as a bundle, which export reads again\n"
+    "  --profile PROFILE     key names of json: documented (default), cbef-3.8\n"
+    "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
+    "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
+    "  --notification KEY    each FILE holds notifications of this routing key, a JSON object a line\n"
+    "  --quiet               no summary on standard error\n"
+    "  -c FILE               a configuration; there is no default. These count: server_name, server_url,\n"
+    "                        frame_max_bytes and log.* of [cbtap], [decode] and [filter]\n" SET_OPTION
+    "  --help                this page\n"
+    "\n"
+    "Examples:\n"
+    "  cbtap export 7/*.log > events.ndjson\n"
+    "  cbtap export -s filter.types=netconn,procstart -s cbtap.server_url=https://edr.example/ 7/*.log\n"
+    "  cbtap export --header sensorId=7 --header sensorHostName=host-7 message.zip | head -n 3\n"
+    "  cbtap export --notification watchlist.hit.process hits.ndjson\n"
+    "  curl -s https://files.example/1.log | cbtap export --quiet -\n"
+    "\n"
+    "Exit status: 0 all of it, 1 something could not be read, decoded or written, 2 wrong usage or\n"
+    "configuration. A reader that has seen enough (| head) is no failure.\n";
+
 static const char version_text[] =
     "Writes the version of cbtap and of the libraries that it talks to its peers with.\n"
     "\n"
@@ -72,12 +99,15 @@ static const char help_text[] =
     "Exit status: 0, or 2 for an unknown command.\n";
 
 const struct cbt_command cbt_commands[] = {
-    {"run", "[-c FILE] [-s KEY=VALUE]...", "the daemon, in the foreground", run_text, "c", cbt_cmd_run},
+    {"run", "[-c FILE] [-s KEY=VALUE]...", "the daemon, in the foreground", run_text, "cd", cbt_cmd_run},
     {"check", "[-c FILE] [-s KEY=VALUE]... [--connect] [--print]",
-     "validates the configuration; --connect reaches every source and sink", check_text, "ckp",
+     "validates the configuration; --connect reaches every source and sink", check_text, "cdkp",
      cbt_cmd_check},
     {"tail", "", "live events on the terminal", NULL, "", NULL},
-    {"export", "", "archived sensor event logs to json, leef, table or csv", NULL, "", NULL},
+    {"export",
+     "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
+     "                    [--header NAME=VALUE]... [--notification KEY] [--quiet] FILE...",
+     "turns files into their events, without a server", export_text, "cFPHNqw", cbt_cmd_export},
     {"dlq", "", "looks at dead letters and sends them through again", NULL, "", NULL},
     {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, "", NULL},
     {"version", "", "the version", version_text, "", cbt_cmd_version},
