@@ -6,7 +6,7 @@
 #
 #   bootstrap  installs what is needed (tools/bootstrap.sh)
 #   format     clang-format finds nothing to change
-#   release    gcc build, warnings as errors; unit and integration tests
+#   release    gcc build, warnings as errors; unit, conformance (real events) and integration tests
 #   clang      clang build, warnings as errors
 #   tidy       clang-tidy finds nothing
 #   asan       address and undefined behaviour sanitizers: unit and integration tests
@@ -53,7 +53,7 @@ run_tests() {
   ctest --preset "$1" -L "^$2\$" -j "$parallel" --no-tests=error --output-on-failure --output-junit "$PWD/$junit" \
     --test-output-size-passed 1000000 --test-output-size-failed 1000000 > "$log" 2>&1 || status=$?
   if [ -f "$junit" ]; then count "$(/usr/bin/python3 tools/count_tests.py "$junit")"; else count '0 1 0'; fi
-  grep -E '^ *[0-9]+/[0-9]+ Test|tests passed|SKIPPED' "$log" | sed 's/^/  /' || true
+  grep -E '^ *[0-9]+/[0-9]+ Test|tests passed|SKIPPED|total of' "$log" | sed 's/^/  /' || true
   [ "$status" -ne 0 ] || return 0
   awk '/^ *[0-9]+\/[0-9]+ Test|^ *Start +[0-9]+:/ { failed = /\*\*\*/ } failed' "$log" | tail -n 200
   echo "  the whole of it: $log"
@@ -72,7 +72,12 @@ phase_format() {
   mapfile -d '' files < <(sources '*.c' '*.h')
   check build/format.log 20 clang-format-14 --dry-run -Werror "${files[@]}"
 }
-phase_release() { build_and_test release; }
+phase_release() {
+  build release
+  run_tests release unit
+  run_tests release conformance
+  run_tests release integration
+}
 phase_clang() { build clang; }
 phase_asan() { build_and_test asan; }
 phase_tsan() { build_and_test tsan; }
