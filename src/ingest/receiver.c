@@ -212,7 +212,9 @@ static bool settle_ring(struct cbt_receiver *r, struct cbt_ring *ring, struct cb
             alive = false;
         for (size_t i = 0; i < count; i++)
             cbt_receiver_recycle(r, r->done[i]);
-        r->settled_at_ns = r->now_ns;
+        /* What belongs to a connection that is gone is never acknowledged. */
+        if (r->connected)
+            r->settled_at_ns = r->now_ns;
     } while (count == CBT_SETTLE_BATCH);
     return alive;
 }
