@@ -47,10 +47,10 @@ struct cbt_source {
 
     /* These frames are done, in the order of their completion; they are recycled after the call. A frame of
      * an old generation is ignored (counted as abandoned by the source). The source acknowledges when it sees
-     * fit (batches, quiet), see settle_flush. Negative: the connection is lost. */
+     * fit (batches), see settle_flush. Negative: the connection is lost. */
     int (*settle)(void *self, struct cbt_frame *const done[], size_t count, struct cbt_err *err);
 
-    /* Writes acknowledgements that are still held back: after 100 ms of quiet, and at the end. */
+    /* Writes acknowledgements that are still held back: after 100 ms, and at the end. */
     int (*settle_flush)(void *self, struct cbt_err *err);
 
     /* Drops the connection; frames of it that are still in flight become stale (generation). NULL self is

@@ -23,7 +23,7 @@ enum { STOP_NOT, STOP_READING, STOP_NOW };
 #define NS_PER_MS             INT64_C(1000000)
 #define READ_FRAMES_MAX       1024 /* per turn of the loop, so that settlements are not kept waiting */
 #define TICK_MS               250
-#define QUIET_MS              100 /* acknowledgements are held back no longer */
+#define HELD_MS               100 /* acknowledgements are held back no longer */
 #define BACKOFF_FIRST_MS      50
 #define BACKOFF_LAST_MS       500
 #define BACKOFF_REFUSED_MS    5000
@@ -169,7 +169,7 @@ static void lose_connection(struct cbt_receiver *r, const struct cbt_err *err)
 {
     r->context.source->disconnect(r->source);
     set_connected(r, false);
-    r->settled_at_ns = 0;
+    r->held_since_ns = 0;
     log_failure(r, "connection lost, reconnecting", err);
     back_off(r, err->rc);
 }
@@ -213,8 +213,8 @@ static bool settle_ring(struct cbt_receiver *r, struct cbt_ring *ring, struct cb
         for (size_t i = 0; i < count; i++)
             cbt_receiver_recycle(r, r->done[i]);
         /* What belongs to a connection that is gone is never acknowledged. */
-        if (r->connected)
-            r->settled_at_ns = r->now_ns;
+        if (r->connected && r->held_since_ns == 0)
+            r->held_since_ns = r->now_ns;
     } while (count == CBT_SETTLE_BATCH);
     return alive;
 }
@@ -225,10 +225,10 @@ static void settle_all(struct cbt_receiver *r)
     bool alive = true;
     for (unsigned i = 0; i < r->context.settlers; i++)
         alive = settle_ring(r, r->settle_rings[i], &err) && alive;
-    if (alive && r->connected && r->settled_at_ns != 0 &&
-        r->now_ns - r->settled_at_ns >= QUIET_MS * NS_PER_MS) {
+    if (alive && r->connected && r->held_since_ns != 0 &&
+        r->now_ns - r->held_since_ns >= HELD_MS * NS_PER_MS) {
         alive = r->context.source->settle_flush(r->source, &err) == 0;
-        r->settled_at_ns = 0;
+        r->held_since_ns = 0;
     }
     if (!alive && r->connected)
         lose_connection(r, &err);
@@ -263,8 +263,8 @@ static void park(struct cbt_receiver *r, int fd, int timeout_ms)
 static int wait_ms(const struct cbt_receiver *r)
 {
     int64_t due = r->connected ? r->tick_at_ns : r->connect_at_ns;
-    if (r->settled_at_ns != 0 && r->settled_at_ns + QUIET_MS * NS_PER_MS < due)
-        due = r->settled_at_ns + QUIET_MS * NS_PER_MS;
+    if (r->held_since_ns != 0 && r->held_since_ns + HELD_MS * NS_PER_MS < due)
+        due = r->held_since_ns + HELD_MS * NS_PER_MS;
     int64_t ms = (due - cbt_now_ns() + NS_PER_MS - 1) / NS_PER_MS;
     return ms < 0 ? 0 : ms > TICK_MS ? TICK_MS : (int)ms;
 }

@@ -35,7 +35,7 @@ struct cbt_receiver {
     int64_t failure_logged_ns;
     char failure[CBT_ERR_TEXT_BYTES];
     int64_t tick_at_ns;
-    int64_t settled_at_ns; /* last settle; 0: nothing is held back */
+    int64_t held_since_ns; /* the first settlement whose acknowledgement may be held back; 0: none */
     uint64_t jitter;
 };
 

@@ -226,12 +226,26 @@ static void without_a_connection_it_sleeps_though_frames_of_the_old_one_came_bac
     assert_int_equal(atomic_load(&script.flushes), 0);
 }
 
+static void acknowledgements_do_not_wait_for_the_end_of_a_trickle(void **state)
+{
+    (void)state;
+    atomic_store(&script.to_push, 40);
+    start();
+    for (unsigned i = 0; i < 40; i++) {
+        settle(pop());
+        pass(25);
+    }
+    /* One in 100 ms and a turn of the loop, while a settlement comes every 25. */
+    assert_true(atomic_load(&script.flushes) >= 3);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(without_a_connection_it_sleeps_though_frames_of_the_old_one_came_back),
+        CASE(acknowledgements_do_not_wait_for_the_end_of_a_trickle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
