@@ -219,6 +219,10 @@ static int amqp_tick(void *arg, int64_t now_ns, struct cbt_err *err)
     int rc;
     if ((rc = send_heartbeat(self, now_ns, err)) != 0 || (rc = watch_peer(self, now_ns, err)) != 0)
         return rc;
+    /* No further settlement may come to try it again: with all of the prefetch done, the broker waits for us.
+     */
+    if (self->stalled_ns != 0 && (rc = cbt_amqp_settle_flush(self, err)) != 0)
+        return rc;
     return cbt_amqp_side_tick(self, now_ns, err);
 }
 

@@ -884,6 +884,26 @@ static void broker_that_takes_no_acknowledgement_is_given_up(void **state)
     assert_int_equal(counter(CBT_COUNT_settled_frames), 0);
 }
 
+static void acknowledgement_that_the_broker_did_not_take_is_written_when_it_does(void **state)
+{
+    (void)state;
+    struct cbt_err err = {0};
+    int fd = source->fd(self);
+    deliver_frames(2);
+    uint8_t filler[4096] = {0};
+    while (write(fd, filler, sizeof(filler)) > 0)
+        continue;
+    assert_int_equal(settle(0, &err), 0);
+    assert_int_equal(source->settle_flush(self, &err), 0);
+    assert_int_equal(source->tick(self, 1, &err), 0);
+    assert_int_equal(counter(CBT_COUNT_settled_frames), 0);
+    while (recv(broker, filler, sizeof(filler), MSG_DONTWAIT) > 0)
+        continue;
+    assert_int_equal(source->tick(self, 1, &err), 0);
+    assert_int_equal(next_ack(), 1);
+    assert_int_equal(counter(CBT_COUNT_settled_frames), 1);
+}
+
 /* ---- the side channel ---- */
 
 static void put_bind_ok(void)
@@ -1004,6 +1024,7 @@ int main(void)
         CASE(flush_acknowledges_what_is_done),
         CASE(frames_of_a_dead_channel_are_abandoned),
         CASE(broker_that_takes_no_acknowledgement_is_given_up),
+        CASE(acknowledgement_that_the_broker_did_not_take_is_written_when_it_does),
         CASE(missing_exchange_is_tried_again_while_consuming),
         CASE(refused_count_leaves_the_backlog_unknown),
     };
