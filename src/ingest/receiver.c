@@ -28,6 +28,7 @@ enum { STOP_NOT, STOP_READING, STOP_NOW };
 #define BACKOFF_LAST_MS       500
 #define BACKOFF_REFUSED_MS    5000
 #define FAILURE_LOG_PERIOD_MS 30000
+#define LASTING_MS            10000 /* a connection that ends sooner counts as another failure to connect */
 
 int cbt_receiver_new(struct cbt_receiver **ret_receiver, const struct cbt_receiver_context *context,
                      struct cbt_err *err)
@@ -153,13 +154,15 @@ static void back_off(struct cbt_receiver *r, enum cbt_rc rc)
     r->connect_at_ns = cbt_now_ns() + (ms < BACKOFF_FIRST_MS ? BACKOFF_FIRST_MS : ms) * NS_PER_MS;
 }
 
-/* Says once why there is no connection, again when the reason changes or half a minute has passed. */
+/* Says once why there is no connection, again when the reason changes or half a minute has passed. Its end is
+ * told where it was. */
 static void log_failure(struct cbt_receiver *r, const char *message, const struct cbt_err *err)
 {
     int64_t now = cbt_now_ns();
     if (strcmp(r->failure, err->text) == 0 && now - r->failure_logged_ns < FAILURE_LOG_PERIOD_MS * NS_PER_MS)
         return;
     r->failure_logged_ns = now;
+    r->failure_told = true;
     memcpy(r->failure, err->text, sizeof(r->failure));
     cbt_log_warning(message, CBT_S("source", cbt_receiver_name(r)), CBT_S("thread", r->context.stats->thread),
                     CBT_S("reason", err->text));
@@ -170,6 +173,12 @@ static void lose_connection(struct cbt_receiver *r, const struct cbt_err *err)
     r->context.source->disconnect(r->source);
     set_connected(r, false);
     r->held_since_ns = 0;
+    /* Where the peer ends each connection at once, it would be tried without a pause, with two lines a try.
+     */
+    if (cbt_now_ns() - r->connected_at_ns >= LASTING_MS * NS_PER_MS) {
+        r->failures = 0;
+        r->failure[0] = '\0';
+    }
     log_failure(r, "connection lost, reconnecting", err);
     back_off(r, err->rc);
 }
@@ -187,11 +196,14 @@ static void try_connect(struct cbt_receiver *r)
     }
     set_connected(r, true);
     cbt_count(r->context.stats, CBT_COUNT_connects, 1);
-    r->failures = 0;
-    r->failure[0] = '\0';
+    bool first = r->connected_at_ns == 0;
+    r->connected_at_ns = cbt_now_ns();
     r->tick_at_ns = 0;
-    cbt_log_info("connected", CBT_S("source", cbt_receiver_name(r)),
-                 CBT_S("thread", r->context.stats->thread), CBT_S("guarantee", r->context.source->guarantee));
+    if (first || r->failure_told)
+        cbt_log_info("connected", CBT_S("source", cbt_receiver_name(r)),
+                     CBT_S("thread", r->context.stats->thread),
+                     CBT_S("guarantee", r->context.source->guarantee));
+    r->failure_told = false;
 }
 
 /* Settles one ring's frames. */

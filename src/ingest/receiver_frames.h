@@ -30,9 +30,11 @@ struct cbt_receiver {
     int64_t now_wall_ms;
 
     bool connected;
-    int64_t connect_at_ns; /* next try */
-    unsigned failures;     /* in a row */
+    int64_t connect_at_ns;   /* next try */
+    unsigned failures;       /* in a row */
+    int64_t connected_at_ns; /* 0: never */
     int64_t failure_logged_ns;
+    bool failure_told; /* since the last connection */
     char failure[CBT_ERR_TEXT_BYTES];
     int64_t tick_at_ns;
     int64_t held_since_ns; /* the first settlement whose acknowledgement may be held back; 0: none */

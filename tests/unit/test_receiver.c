@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "captured.h"
 #include "cbtap/clock.h"
 #include "ingest/receiver.h"
 
@@ -239,6 +240,33 @@ static void acknowledgements_do_not_wait_for_the_end_of_a_trickle(void **state)
     assert_true(atomic_load(&script.flushes) >= 3);
 }
 
+static unsigned count_of(const char *text, const char *part)
+{
+    unsigned count = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++)
+        count++;
+    return count;
+}
+
+static void a_peer_that_ends_every_connection_is_tried_ever_more_slowly_and_told_of_once(void **state)
+{
+    (void)state;
+    struct captured captured;
+    atomic_store(&script.read_fails, CBT_EIO);
+    capture_begin(&captured);
+    start();
+    pass(2000);
+    unsigned connects = atomic_load(&script.connects);
+    WAIT_FOR(atomic_load(&script.connects) > connects);
+    cbt_receiver_stop(bed.receiver);
+    char *log = capture_end(&captured);
+    /* Pauses of 50 ms, then of half of 100, 200, 400, 500 ms at least: 11 in 2 s. */
+    assert_in_range(connects, 1, 12);
+    assert_int_equal(count_of(log, "connection lost"), 1);
+    assert_int_equal(count_of(log, "info connected"), 2);
+    free(log);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -246,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(without_a_connection_it_sleeps_though_frames_of_the_old_one_came_back),
         CASE(acknowledgements_do_not_wait_for_the_end_of_a_trickle),
+        CASE(a_peer_that_ends_every_connection_is_tried_ever_more_slowly_and_told_of_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
