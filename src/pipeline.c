@@ -119,6 +119,14 @@ static uint64_t count_inflight(const struct cbt_pipeline *p)
     return count;
 }
 
+static bool nobody_reads(const struct cbt_pipeline *p)
+{
+    for (unsigned i = 0; i < p->receiver_count; i++)
+        if (cbt_receiver_reads(p->receivers[i]))
+            return false;
+    return true;
+}
+
 static bool workers_idle(const struct cbt_pipeline *p)
 {
     for (unsigned i = 0; i < p->worker_count; i++)
@@ -151,7 +159,7 @@ int cbt_pipeline_stop(struct cbt_pipeline *p, struct cbt_err *err)
     int64_t deadline = cbt_now_ns() + (int64_t)p->config->cbtap.shutdown_timeout_ms * 1000000;
     for (unsigned i = 0; i < p->receiver_count; i++)
         cbt_receiver_stop_reading(p->receivers[i]);
-    bool clean = wait_until(p, deadline, workers_idle);
+    bool clean = wait_until(p, deadline, nobody_reads) && wait_until(p, deadline, workers_idle);
     for (unsigned i = 0; clean && i < p->sink_count; i++) {
         int64_t left_ms = (deadline - cbt_now_ns()) / 1000000;
         clean = p->outlets[i].sink->drain(p->outlets[i].sink_self, left_ms > 0 ? (int)left_ms : 0, NULL) == 0;

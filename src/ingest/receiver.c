@@ -330,6 +330,8 @@ static void *receiver_main(void *arg)
         settle_all(r);
         atomic_store_explicit(&stats->oldest_frame_ns, r->oldest != NULL ? r->oldest->arrived_ns : 0,
                               memory_order_relaxed);
+        if (stop != STOP_NOT)
+            atomic_store(&r->done_reading, true);
         if (r->connected) {
             serve_connection(r, stop == STOP_NOT);
         } else {
@@ -364,6 +366,11 @@ void cbt_receiver_stop_reading(struct cbt_receiver *r)
 {
     atomic_store(&r->stop, STOP_READING);
     cbt_alarm_wake(&r->alarm);
+}
+
+bool cbt_receiver_reads(const struct cbt_receiver *r)
+{
+    return r->started && !atomic_load(&r->done_reading);
 }
 
 void cbt_receiver_stop(struct cbt_receiver *r)

@@ -34,6 +34,8 @@ void cbt_receiver_free(struct cbt_receiver *receiver);
 int cbt_receiver_start(struct cbt_receiver *receiver, struct cbt_err *err);
 /* No more reading; what is in flight is settled as it comes. @thread main */
 void cbt_receiver_stop_reading(struct cbt_receiver *receiver);
+/* True until the thread has taken that to heart: a read under way may still bring frames. @thread main */
+bool cbt_receiver_reads(const struct cbt_receiver *receiver);
 /* Writes the last acknowledgements, disconnects, ends the thread; waits for it. @thread main */
 void cbt_receiver_stop(struct cbt_receiver *receiver);
 

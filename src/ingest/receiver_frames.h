@@ -12,7 +12,8 @@ struct cbt_receiver {
     void *source; /* the instance */
     pthread_t thread;
     bool started;
-    _Atomic unsigned stop; /* 0 run, 1 read no more, 2 end */
+    _Atomic unsigned stop;     /* 0 run, 1 read no more, 2 end */
+    _Atomic bool done_reading; /* the thread has seen that it is to read no more */
     struct cbt_alarm alarm;
 
     struct cbt_block_pool blocks;

@@ -27,9 +27,10 @@
 
 static struct {
     struct cbt_receiver *receiver;
-    _Atomic unsigned to_push;  /* frames that the next read brings */
-    _Atomic int read_fails;    /* what a read returns instead of frames, 0: nothing */
-    _Atomic int connect_fails; /* the same of connect */
+    _Atomic unsigned to_push;         /* frames that the next read brings */
+    _Atomic bool in_read, read_hangs; /* until the test lets it go on */
+    _Atomic int read_fails;           /* what a read returns instead of frames, 0: nothing */
+    _Atomic int connect_fails;        /* the same of connect */
     _Atomic unsigned connects, flushes, settled;
 } script;
 
@@ -64,6 +65,9 @@ static int script_read(void *self, unsigned frames_max, struct cbt_err *err)
     int rc = atomic_load(&script.read_fails);
     if (rc != 0)
         return cbt_err_set(err, rc, "the peer is gone");
+    atomic_store(&script.in_read, true);
+    while (atomic_load(&script.read_hangs))
+        sched_yield();
     unsigned count = atomic_exchange(&script.to_push, 0);
     for (unsigned i = 0; i < count; i++) {
         struct cbt_frame *frame = cbt_receiver_take(script.receiver, 100);
@@ -240,6 +244,26 @@ static void acknowledgements_do_not_wait_for_the_end_of_a_trickle(void **state)
     assert_true(atomic_load(&script.flushes) >= 3);
 }
 
+static void it_reads_until_the_read_under_way_has_ended(void **state)
+{
+    (void)state;
+    assert_false(cbt_receiver_reads(bed.receiver)); /* not yet started */
+    atomic_store(&script.read_hangs, true);
+    start();
+    WAIT_FOR(atomic_load(&script.in_read));
+    cbt_receiver_stop_reading(bed.receiver);
+    assert_true(cbt_receiver_reads(bed.receiver));
+    atomic_store(&script.to_push, 1);
+    atomic_store(&script.read_hangs, false);
+    WAIT_FOR(!cbt_receiver_reads(bed.receiver));
+    assert_int_equal(cbt_receiver_inflight(bed.receiver), 1);
+    settle(pop());
+    WAIT_FOR(cbt_receiver_inflight(bed.receiver) == 0);
+    atomic_store(&script.to_push, 1);
+    cbt_receiver_stop(bed.receiver);
+    assert_int_equal(atomic_load(&script.to_push), 1); /* nobody has read it */
+}
+
 static unsigned count_of(const char *text, const char *part)
 {
     unsigned count = 0;
@@ -275,6 +299,7 @@ int main(void)
         CASE(without_a_connection_it_sleeps_though_frames_of_the_old_one_came_back),
         CASE(acknowledgements_do_not_wait_for_the_end_of_a_trickle),
         CASE(a_peer_that_ends_every_connection_is_tried_ever_more_slowly_and_told_of_once),
+        CASE(it_reads_until_the_read_under_way_has_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
