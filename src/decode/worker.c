@@ -340,5 +340,8 @@ void cbt_worker_stop(struct cbt_worker *w)
 
 bool cbt_worker_idle(const struct cbt_worker *w)
 {
-    return atomic_load(&w->idle) && lanes_empty(w);
+    /* The lanes first: a worker says that it is not idle before it takes a frame out of them. */
+    bool empty = lanes_empty(w);
+    ck_pr_fence_load();
+    return empty && atomic_load(&w->idle);
 }
