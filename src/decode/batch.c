@@ -53,6 +53,14 @@ static int64_t thread_cpu_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* The end of a wait that is no fault of this thread. That it moves comes first, or /healthz would see a
+ * thread with work that has not moved for as long as the wait took. */
+static void end_wait(struct cbt_stats *stats, int64_t now_ns)
+{
+    atomic_store_explicit(&stats->moved_ns, now_ns, memory_order_relaxed);
+    atomic_store_explicit(&stats->waiting_for_peer, 0, memory_order_release);
+}
+
 /* Hands the records of each sink over; before that, every frame is told how many it has to wait for. */
 void cbt_batch_flush(struct cbt_batch *batch)
 {
@@ -86,13 +94,14 @@ void cbt_batch_flush(struct cbt_batch *batch)
         batch->record_count[i] = 0;
         batch->event_count[i] = 0;
     }
-    atomic_store_explicit(&context->stats->waiting_for_peer, 0, memory_order_relaxed);
+    int64_t end = cbt_now_ns();
+    end_wait(context->stats, end);
     cbt_settle_flush(context->settler);
     batch->frame_count = 0;
     if (batch->frame != NULL)
         batch->frames[batch->frame_count++] = (struct cbt_batch_frame){.frame = batch->frame};
     /* What the hand-over took beyond its own work was waiting for the sink. */
-    int64_t waited = cbt_now_ns() - start - (thread_cpu_ns() - start_cpu);
+    int64_t waited = end - start - (thread_cpu_ns() - start_cpu);
     batch->blocked_ns += waited > 0 ? waited : 0;
 }
 
@@ -171,10 +180,10 @@ static void overdraw(struct cbt_batch *batch)
 /* Hands over what is complete and waits for `get`. False: the worker is to end. */
 static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
 {
-    _Atomic int64_t *waiting_for_peer = &batch->context->stats->waiting_for_peer;
+    struct cbt_stats *stats = batch->context->stats;
     cbt_batch_flush(batch);
     int64_t start = cbt_now_ns();
-    atomic_store_explicit(waiting_for_peer, 1, memory_order_relaxed);
+    atomic_store_explicit(&stats->waiting_for_peer, 1, memory_order_relaxed);
     while (!get_or_park(batch, get, bytes)) {
         if (atomic_load(batch->quit))
             return false;
@@ -182,8 +191,9 @@ static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
         if (batch->frame != NULL && !patient)
             overdraw(batch);
     }
-    atomic_store_explicit(waiting_for_peer, 0, memory_order_relaxed);
-    batch->blocked_ns += cbt_now_ns() - start;
+    int64_t end = cbt_now_ns();
+    end_wait(stats, end);
+    batch->blocked_ns += end - start;
     return true;
 }
 

@@ -134,9 +134,12 @@ static unsigned coalesce_ms(const struct cbt_receiver *r)
 
 static void set_connected(struct cbt_receiver *r, bool connected)
 {
+    struct cbt_stats *stats = r->context.stats;
     r->connected = connected;
-    atomic_store_explicit(&r->context.stats->gauge_connected, connected, memory_order_relaxed);
-    atomic_store_explicit(&r->context.stats->waiting_for_peer, !connected, memory_order_relaxed);
+    /* First that it moves: connecting may have taken as long as makes /healthz blame a thread. */
+    atomic_store_explicit(&stats->moved_ns, cbt_now_ns(), memory_order_relaxed);
+    atomic_store_explicit(&stats->gauge_connected, connected, memory_order_relaxed);
+    atomic_store_explicit(&stats->waiting_for_peer, !connected, memory_order_release);
 }
 
 /* When to try again: 50 to 500 ms, doubling, with jitter, or 5 s where the peer refused. */
