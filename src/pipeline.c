@@ -2,7 +2,7 @@
 /*
  * The pipeline's life: in which order its threads start and stop, what is reloaded, what it says of itself.
  *
- * Start: sinks, workers, receivers, HTTP. Stop: receivers read no more; lanes run dry; sinks drain; receivers
+ * Start: sinks, HTTP, workers, receivers. Stop: receivers read no more; lanes run dry; sinks drain; receivers
  * write the last acknowledgements. What is not delivered within shutdown_timeout_ms is abandoned unsettled:
  * it comes again.
  */
@@ -87,26 +87,36 @@ static bool ready(void *arg, char *ret_reasons, size_t reasons_bytes)
     return cbt_pipeline_ready(arg, ret_reasons, reasons_bytes);
 }
 
+static int start_http(struct cbt_pipeline *p, struct cbt_err *err)
+{
+    if (p->config->cbtap.http_listen[0] == '\0')
+        return CBT_OK;
+    struct cbt_http_context http = {
+        .options = &p->config->cbtap, .metrics = p->metrics, .ready = ready, .arg = p};
+    int rc = cbt_http_start(&p->http, &http, err);
+    if (rc != 0)
+        return rc;
+    cbt_log_info("listening for http", CBT_S("address", p->config->cbtap.http_listen),
+                 CBT_I("port", cbt_http_port(p->http)));
+    return CBT_OK;
+}
+
 int cbt_pipeline_start(struct cbt_pipeline *p, struct cbt_err *err)
 {
     int rc = open_sinks(p, err);
     if (rc != 0)
         return rc;
     p->started = true;
+    /* Before anything is read: where the address is taken, by another cbtap as a rule, this one is to end
+     * without a message of the other's in its hands. */
+    if ((rc = start_http(p, err)) != 0)
+        return rc;
     for (unsigned i = 0; i < p->worker_count; i++)
         if ((rc = cbt_worker_start(p->workers[i], err)) != 0)
             return rc;
     for (unsigned i = 0; i < p->receiver_count; i++)
         if ((rc = cbt_receiver_start(p->receivers[i], err)) != 0)
             return rc;
-    if (p->config->cbtap.http_listen[0] == '\0')
-        return CBT_OK;
-    struct cbt_http_context http = {
-        .options = &p->config->cbtap, .metrics = p->metrics, .ready = ready, .arg = p};
-    if ((rc = cbt_http_start(&p->http, &http, err)) != 0)
-        return rc;
-    cbt_log_info("listening for http", CBT_S("address", p->config->cbtap.http_listen),
-                 CBT_I("port", cbt_http_port(p->http)));
     return CBT_OK;
 }
 

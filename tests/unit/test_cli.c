@@ -343,6 +343,32 @@ static void await_inflight(const struct daemon *d)
 
 #define MOCK_KAFKA "-s", "sink.k.kafka.test.mock.num.brokers=1"
 
+static int listen_somewhere(unsigned *ret_port)
+{
+    struct redis listener;
+    redis_listen(&listener);
+    *ret_port = listener.port;
+    return listener.listener;
+}
+
+static void run_whose_http_address_is_taken_ends_before_it_reads(void **state)
+{
+    (void)state;
+    struct daemon d;
+    unsigned http_port = 0, redis_port = 0;
+    int taken = listen_somewhere(&http_port), redis = listen_somewhere(&redis_port);
+    char http_listen[64];
+    snprintf(http_listen, sizeof http_listen, "cbtap.http_listen=127.0.0.1:%u", http_port);
+    daemon_start(&d, redis_port, (const char *const[]){MOCK_KAFKA, "-s", http_listen, NULL});
+    daemon_finish(&d, 1);
+    expect_text(d.program.err, "the address is in use");
+    assert_int_equal(fcntl(redis, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(accept(redis, NULL, NULL), -1); /* nobody has connected */
+    close(redis);
+    close(taken);
+    release(&d.program);
+}
+
 static void run_tells_systemd_and_stops_by_signal(void **state)
 {
     (void)state;
@@ -508,6 +534,7 @@ int main(void)
         cmocka_unit_test(check_shows_the_shortest_configuration_where_there_is_none),
         cmocka_unit_test(check_print_masks_and_reads_back),
         cmocka_unit_test(check_connect_says_who_is_not_there),
+        cmocka_unit_test(run_whose_http_address_is_taken_ends_before_it_reads),
         cmocka_unit_test(run_tells_systemd_and_stops_by_signal),
         cmocka_unit_test(run_exits_2_for_its_configuration),
         cmocka_unit_test(watchdog_gets_signs_of_life),
