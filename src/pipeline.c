@@ -240,8 +240,11 @@ int cbt_pipeline_reload(struct cbt_pipeline *p, const struct cbt_config *config,
 void cbt_pipeline_log_status(struct cbt_pipeline *p)
 {
     uint64_t received = 0, settled = 0, events = 0, delivered = 0, dead = 0, filtered = 0, dropped = 0;
-    for (unsigned i = 0; i < p->sink_count; i++)
+    for (unsigned i = 0; i < p->sink_count; i++) {
         delivered += atomic_load(&p->sink_stats[i]->counters[CBT_COUNT_delivered_records]);
+        for (unsigned t = 0; t < CBT_DEAD_COUNT; t++)
+            dead += atomic_load(&p->sink_stats[i]->dead[t]);
+    }
     for (unsigned i = 0; i < p->worker_count; i++) {
         const struct cbt_stats *stats = cbt_worker_stats(p->workers[i]);
         for (unsigned t = 0; t < CBT_TYPES; t++)
