@@ -12,6 +12,8 @@
 #include "core/config_internal.h"
 #include "ingest/source_redis.h"
 
+#define SHOWN_BYTES_MAX 160 /* of an error reply */
+
 static const struct {
     const char *begin; /* of the error reply */
     enum cbt_rc rc;
@@ -37,15 +39,26 @@ static const struct {
     {"MASTERDOWN", CBT_EIO, "the replica has lost its master"},
 };
 
+/* Of a command that it does not know (AUTH by another name: rename-command) Redis tells the arguments, too:
+ * the password. */
+static int shown_bytes(const char *text)
+{
+    const char *arguments = strstr(text, ", with args");
+    size_t len = arguments != NULL ? (size_t)(arguments - text) : strlen(text);
+    return len < SHOWN_BYTES_MAX ? (int)len : SHOWN_BYTES_MAX;
+}
+
 int cbt_redis_error_reply(const struct cbt_source_config *config, const char *step, const char *text,
                           struct cbt_err *err)
 {
+    int shown = shown_bytes(text);
     for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++)
         if (strncmp(text, hints[i].begin, strlen(hints[i].begin)) == 0)
-            return cbt_err_set(err, hints[i].rc, "Redis at %s:%u answers %s with \"%.160s\"; %s",
-                               config->redis.host, (unsigned)config->redis.port, step, text, hints[i].hint);
-    return cbt_err_set(err, CBT_EREFUSED, "Redis at %s:%u answers %s with \"%.160s\"", config->redis.host,
-                       (unsigned)config->redis.port, step, text);
+            return cbt_err_set(err, hints[i].rc, "Redis at %s:%u answers %s with \"%.*s\"; %s",
+                               config->redis.host, (unsigned)config->redis.port, step, shown, text,
+                               hints[i].hint);
+    return cbt_err_set(err, CBT_EREFUSED, "Redis at %s:%u answers %s with \"%.*s\"", config->redis.host,
+                       (unsigned)config->redis.port, step, shown, text);
 }
 
 /* One command, whose answer must be no error. */

@@ -668,6 +668,8 @@ static void refusals_come_with_a_hint(void **state)
         {"SELECT", "-ERR DB index is out of range\r\n", CBT_EREFUSED, "set db"},
         {"AUTH", "-DENIED Redis is running in protected mode\r\n", CBT_EREFUSED, "protected mode"},
         {"AUTH", "-ERR max number of clients reached\r\n", CBT_EREFUSED, "maxclients"},
+        {"AUTH", "-ERR unknown command `AUTH`, with args beginning with: `wrong`, \r\n", CBT_EREFUSED,
+         "unknown command `AUTH`"},
         {"SELECT", "-LOADING Redis is loading the dataset in memory\r\n", CBT_EIO, "starting"},
         {"SELECT", "-ERR something else\r\n", CBT_EREFUSED, "something else"},
     };
