@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The accounts balance, at rest and under load, and health and readiness say what is so."""
 import json
+import time
 
 from bus import Load, Publisher
 from events import Fleet, bundle_of
@@ -64,3 +65,19 @@ def test_health_readiness_status_and_page(run, rabbitmq, redis, kafka):
     assert metrics("cbtap_source_connected", source="pubsub") == 1
     assert metrics("cbtap_build_info") == 1
     tap.wait_log("at-most-once")
+
+
+def test_idle_costs_next_to_nothing(run, rabbitmq, redis, kafka, pb, scale):
+    """With everything connected and nothing to do: under 0.2 % of a processor."""
+    fleet = Fleet(pb, sensors=1)
+    tap = run.tap(kafka, rabbitmq, redis).start()
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(fleet.bundle(100, 1), {"sensorId": 100})
+    tap.wait_rest(frames=1)
+    before = tap.metrics()
+    idle_s = 30
+    time.sleep(idle_s)  # what is measured, not a wait for something
+    after = tap.metrics()
+    used_s = after("process_cpu_seconds_total") - before("process_cpu_seconds_total")
+    assert used_s < 0.002 * idle_s * (10 if scale.sanitizer else 1), f"{used_s} s of {idle_s} s"
+    assert after("cbtap_source_connects_total") == 2
