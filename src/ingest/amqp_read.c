@@ -15,9 +15,6 @@
 #include "cbtap/log.h"
 #include "ingest/source_amqp.h"
 
-/* Unwanted routing keys that are named in the log; more would be noise. */
-#define UNWANTED_LOGGED_MAX 16
-
 static int lost(struct cbt_amqp *self, struct cbt_err *err, const char *text)
 {
     self->broken = true;
@@ -48,12 +45,24 @@ void cbt_amqp_read_reset(struct cbt_amqp *self)
     self->stage = CBT_AMQP_WANT_METHOD;
 }
 
+/* True where the key is in the log already: with many of them, what the verdicts remember is not enough. */
+static bool is_named(struct cbt_amqp *self, amqp_bytes_t key)
+{
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (size_t i = 0; i < key.len; i++)
+        hash = (hash ^ ((const uint8_t *)key.bytes)[i]) * UINT64_C(1099511628211);
+    for (unsigned i = 0; i < self->unwanted_logged; i++)
+        if (self->unwanted_named[i] == hash)
+            return true;
+    self->unwanted_named[self->unwanted_logged++] = hash;
+    return false;
+}
+
 /* Names a routing key that no pattern of the configuration matches, once, with what puts an end to it. */
 static void log_unwanted(struct cbt_amqp *self, const amqp_basic_deliver_t *deliver)
 {
-    if (self->unwanted_logged == UNWANTED_LOGGED_MAX)
+    if (self->unwanted_logged == CBT_AMQP_UNWANTED_LOGGED_MAX || is_named(self, deliver->routing_key))
         return;
-    self->unwanted_logged++;
     char key[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], exchange[CBT_AMQP_SHORTSTR_BYTES_MAX + 1], command[1024];
     snprintf(key, sizeof(key), "%.*s", (int)deliver->routing_key.len,
              (const char *)deliver->routing_key.bytes);
@@ -71,7 +80,8 @@ static void log_unwanted(struct cbt_amqp *self, const amqp_basic_deliver_t *deli
         "own key, where that is a pattern)",
         CBT_S("source", self->settings.config->name), CBT_S("exchange", exchange), CBT_S("routing_key", key),
         CBT_S("command", command),
-        CBT_S("note", self->unwanted_logged == UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
+        CBT_S("note",
+              self->unwanted_logged == CBT_AMQP_UNWANTED_LOGGED_MAX ? "further keys are not named" : ""));
 }
 
 /* What the exchange tells of a message: how it is framed, and whether the configuration asks for it. */

@@ -65,6 +65,8 @@ void cbt_amqp_settings_warn(const struct cbt_amqp_settings *settings);
 bool cbt_amqp_topic_matches(struct cbt_text pattern, struct cbt_text key);
 
 #define CBT_AMQP_VERDICTS 8
+/* Unwanted routing keys that are named in the log; more would be noise. */
+#define CBT_AMQP_UNWANTED_LOGGED_MAX 16
 
 /* The last keys and whether they are wanted: a queue sees few different ones, many times. */
 struct cbt_amqp_verdicts {
@@ -185,6 +187,7 @@ struct cbt_amqp {
     uint64_t ack_batch;
     struct cbt_amqp_verdicts verdicts;
     unsigned unwanted_logged;
+    uint64_t unwanted_named[CBT_AMQP_UNWANTED_LOGGED_MAX]; /* hashes of those keys */
     bool raw_unwanted_seen;
 
     struct cbt_amqp_binding *bindings;

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "captured.h"
 #include "ingest/source_amqp.h"
 
 /* ---- the receiver ---- */
@@ -491,6 +492,27 @@ static void exchange_tells_the_framing(void **state)
         assert_int_equal(receiver.pushed[i]->framing, framings[i]);
         assert_int_equal(receiver.pushed[i]->unwanted, unwanted[i]);
     }
+}
+
+static void many_unwanted_keys_are_named_once_each(void **state)
+{
+    (void)state;
+    struct captured captured;
+    struct cbt_err err;
+    for (uint64_t tag = 1; tag <= 30; tag++) {
+        char key[32];
+        snprintf(key, sizeof(key), "task.error.%u", (unsigned)(tag % 10));
+        put_message(tag, "api.events", key, "application/json", "{}");
+    }
+    send_wire();
+    capture_begin(&captured);
+    assert_int_equal(read_all(&err), 30);
+    char *log = capture_end(&captured);
+    unsigned named = 0;
+    for (const char *at = log; (at = strstr(at, "routing_key=task.error.")) != NULL; at++)
+        named++;
+    assert_int_equal(named, 10);
+    free(log);
 }
 
 static void raw_data_is_unwanted_where_it_is_off(void **state)
@@ -1006,6 +1028,7 @@ int main(void)
         CASE(empty_message_is_a_frame_too),
         CASE(without_budget_the_header_is_kept),
         CASE(exchange_tells_the_framing),
+        CASE(many_unwanted_keys_are_named_once_each),
         CASE(raw_data_is_unwanted_where_it_is_off),
         CASE(malformed_sequences_end_the_connection),
         CASE(more_than_the_prefetch_ends_the_connection),
