@@ -274,16 +274,16 @@ static void close_json(void *self)
 
 static int open_json(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err)
 {
-    if (options->profile != NULL && strcmp(options->profile, "documented") != 0) {
-        if (strcmp(options->profile, "cbef-3.8") == 0)
-            return cbt_err_set(err, CBT_EUNBUILT, "json.profile = cbef-3.8 is not built in this version");
-        return cbt_err_set(err, CBT_EINVAL, "json.profile: '%s' is neither documented nor cbef-3.8",
-                           options->profile);
-    }
+    const char *profile = options->profile != NULL ? options->profile : "documented";
+    const bool cbef = strcmp(profile, "cbef-3.8") == 0;
+    if (!cbef && strcmp(profile, "documented") != 0)
+        return cbt_err_set(err, CBT_EINVAL, "json.profile = '%s' is not known: documented or cbef-3.8",
+                           profile);
     struct cbt_json *json = calloc(1, sizeof(*json));
     if (json == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the json format");
     json->float_time = options->float_time;
+    json->cbef = cbef;
     int rc = make_parts(json, options, err);
     if (rc != 0) {
         close_json(json);

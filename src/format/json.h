@@ -23,6 +23,7 @@ struct cbt_json {
     size_t fixed_bytes; /* JSON_FIXED_BYTES and what of the above an event can have at most */
     bool links;
     bool float_time;
+    bool cbef;       /* json.profile = cbef-3.8: the key names of cb-event-forwarder 3.8 */
     uint8_t *memory; /* of all parts */
 };
 

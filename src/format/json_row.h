@@ -15,6 +15,12 @@
     if (present) {                                                                                           \
         CBT_KEY(key, kind, meaning, __VA_ARGS__)                                                             \
     }
+#define CBT_KEY_CBEF(name, key, kind, meaning, ...)                                                          \
+    p = __builtin_expect(w->json->cbef, 0) ? JSON_LITERAL(p, ",\"" name "\":")                               \
+                                           : JSON_LITERAL(p, ",\"" key "\":");                               \
+    p = json_##kind(w, p, __VA_ARGS__);
+#define CBT_KEY_NOT_CBEF(key, kind, meaning, ...)                                                            \
+    CBT_KEY_IF(__builtin_expect(!w->json->cbef, 1), key, kind, meaning, __VA_ARGS__)
 #define CBT_LINK(part, meaning, process, segment)                                                            \
     p = json_link(w, p, &w->json->part, &(process), "/" segment "\"");
 

@@ -322,10 +322,6 @@ int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_c
     int rc = CBT_OK;
     if (cbt_format_find(own->format) == NULL)
         rc = cbt_err_set(err, CBT_EUNBUILT, "format = %s is not built in this version", own->format);
-    else if (strcmp(own->format, "json") == 0 && strcmp(own->json_profile, "documented") != 0 &&
-             cbt_format_find(own->json_profile) == NULL)
-        rc = cbt_err_set(err, CBT_EUNBUILT, "json.profile = %s is not built in this version",
-                         own->json_profile);
     else
         rc = check_options(own, err);
     if (rc == 0)

@@ -763,12 +763,6 @@ static void long_configuration_is_refused_and_names_are_escaped(void **state)
     assert_int_equal(
         cbt_format_find("json")->open(&json, &(struct cbt_format_options){.server_name = url}, &err),
         CBT_EINVAL);
-    assert_int_equal(
-        cbt_format_find("json")->open(&json, &(struct cbt_format_options){.profile = "cbef-3.8"}, &err),
-        CBT_EUNBUILT);
-    assert_int_equal(
-        cbt_format_find("json")->open(&json, &(struct cbt_format_options){.profile = "other"}, &err),
-        CBT_EINVAL);
     assert_null(json);
     assert_null(cbt_format_find("yaml"));
     cbt_format_find("json")->close(NULL);

@@ -47,6 +47,18 @@ static void the_least_is_enough(void **state)
     bed_free(bed);
 }
 
+static void every_profile_of_json_is_built(void **state)
+{
+    (void)state;
+    static const char *const profiles[] = {"documented", "cbef-3.8"};
+    for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
+        struct bed *bed = bed_new(1);
+        bed->config.kafka.json_profile = profiles[i];
+        assert_string_equal(check(bed).text, "");
+        bed_free(bed);
+    }
+}
+
 static void properties_that_would_break_a_promise_are_refused(void **state)
 {
     (void)state;
@@ -266,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_is_enough),
+        cmocka_unit_test(every_profile_of_json_is_built),
         cmocka_unit_test(properties_that_would_break_a_promise_are_refused),
         cmocka_unit_test(faults_are_named_by_their_key),
         cmocka_unit_test(the_servers_must_be_named),
