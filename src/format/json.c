@@ -1,44 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The json format: one JSON object an event, as its documented schema has it. What every event has is here;
- * the keys of each type are in json_keys.def.
+ * The json format: one JSON object an event, as its documented schema has it. The keys are in json_keys.def;
+ * the families of types (json_*.c) write them.
  *
  * Happy path: the beginning of the object up to its first value was made when the format was opened; then one
  * pass, writing straight into the record's memory. Failure: no more room is CBT_ELIMIT. Owns nothing but the
  * parts made of the configuration, which encoding only reads.
  */
-#include "format/json.h"
+#include "format/json_row.h"
 
 #include <stdlib.h>
-
-/* What a type has besides its own keys. */
-#define PROCESS 1u /* the process that the header tells of */
-#define HASHES  2u /* md5 and sha256 of that process */
 
 static const struct row {
     cbt_json_keys_fn *keys;
     uint32_t common;
 } rows[CBT_TYPES] = {
-    [CBT_TYPE_procstart] = {cbt_json_process, PROCESS},
-    [CBT_TYPE_procend] = {cbt_json_process, PROCESS},
-    [CBT_TYPE_moduleload] = {cbt_json_moduleload, PROCESS},
-    [CBT_TYPE_filemod] = {cbt_json_filemod, PROCESS | HASHES},
-    [CBT_TYPE_netconn] = {cbt_json_netconn, PROCESS | HASHES},
-    [CBT_TYPE_regmod] = {cbt_json_regmod, PROCESS | HASHES},
-    [CBT_TYPE_childproc] = {cbt_json_childproc, PROCESS},
-    [CBT_TYPE_crossprocopen] = {cbt_json_crossprocopen, PROCESS | HASHES},
-    [CBT_TYPE_remotethread] = {cbt_json_remotethread, PROCESS | HASHES},
-    [CBT_TYPE_emetmitigation] = {cbt_json_emetmitigation, PROCESS | HASHES},
-    [CBT_TYPE_filelessscriptload] = {cbt_json_filelessscriptload, PROCESS | HASHES},
-    [CBT_TYPE_filebackedscriptload] = {cbt_json_filebackedscriptload, PROCESS | HASHES},
-    [CBT_TYPE_netconnblocked] = {cbt_json_netconnblocked, PROCESS | HASHES},
-    [CBT_TYPE_tamper] = {cbt_json_tamper, 0},
-    [CBT_TYPE_processblock] = {cbt_json_processblock, 0},
-    [CBT_TYPE_module] = {cbt_json_module, 0},
-    [CBT_TYPE_vtwrite] = {cbt_json_vtwrite, PROCESS | HASHES},
-    [CBT_TYPE_vtload] = {cbt_json_vtload, PROCESS},
-    [CBT_TYPE_processmeta] = {cbt_json_processmeta, PROCESS | HASHES},
-    [CBT_TYPE_unknown] = {cbt_json_unknown, PROCESS | HASHES},
+#define CBT_JSON_TYPE(type, keys, common) [CBT_TYPE_##type] = {cbt_json_##keys, common},
+#include "format/json_types.def"
 };
 
 struct cbt_json_id cbt_json_id_of(const struct cbt_json_writer *w, bool complete, uint32_t pid,
@@ -75,14 +53,11 @@ static uint8_t *put_part(uint8_t *p, const struct cbt_json_part *part)
 /* The keys of every event. */
 static uint8_t *put_event(struct cbt_json_writer *w, uint8_t *p, enum cbt_event_type type)
 {
+    const CbHeaderMsg *h = w->header;
     const struct cbt_environment *env = &w->event->env;
     p = put_part(p, &w->json->prefix[type]);
-    p = cbt_json_time(p, w->header->timestamp, w->json->float_time);
-    p = JSON_LITERAL(p, ",\"sensor_id\":");
-    p = cbt_json_i64(p, env->sensor_id);
-    p = JSON_LITERAL(p, ",\"computer_name\":\"");
-    p = cbt_json_escape(&w->out, p, env->host_name.data, env->host_name.len);
-    *p++ = '"';
+#define CBT_JSON_event
+#include "format/json_keys.def"
     return p;
 }
 
@@ -90,37 +65,17 @@ static uint8_t *put_event(struct cbt_json_writer *w, uint8_t *p, enum cbt_event_
 static uint8_t *put_process(struct cbt_json_writer *w, uint8_t *p)
 {
     const CbHeaderMsg *h = w->header;
-    p = JSON_LITERAL(p, ",\"process_guid\":\"");
-    memcpy(p, w->process.text, sizeof(w->process.text));
-    p += w->process.len;
-    p = JSON_LITERAL(p, "\",\"pid\":");
-    p = cbt_json_i64(p, h->process_pid);
-    if (h->has_fork_pid) {
-        p = JSON_LITERAL(p, ",\"fork_pid\":");
-        p = cbt_json_i64(p, h->fork_pid);
-    }
-    if (h->process_path.len > 0) {
-        p = JSON_LITERAL(p, ",\"process_path\":");
-        p = cbt_json_string(&w->out, p, h->process_path.data, h->process_path.len);
-    }
-    if (w->json->links) {
-        p = put_part(p, &w->json->link_process);
-        memcpy(p, w->process.text, sizeof(w->process.text));
-        p += w->process.len;
-        p = JSON_LITERAL(p, "/0\"");
-        p = put_part(p, &w->json->link_sensor);
-        p = cbt_json_i64(p, w->event->env.sensor_id);
-        *p++ = '"';
-    }
+#define CBT_JSON_header_process
+#include "format/json_keys.def"
     return p;
 }
 
 static uint8_t *put_hashes(struct cbt_json_writer *w, uint8_t *p)
 {
-    p = JSON_LITERAL(p, ",\"md5\":");
-    p = cbt_json_hex(&w->out, p, w->header->process_md5);
-    p = JSON_LITERAL(p, ",\"sha256\":");
-    return cbt_json_hex(&w->out, p, w->header->process_sha256);
+    const CbHeaderMsg *h = w->header;
+#define CBT_JSON_header_hashes
+#include "format/json_keys.def"
+    return p;
 }
 
 static uint8_t *put_endpoint_event(struct cbt_json_writer *w, uint8_t *p)
@@ -132,9 +87,9 @@ static uint8_t *put_endpoint_event(struct cbt_json_writer *w, uint8_t *p)
         cbt_json_id_of(w, w->event->env.has_sensor_id && h->has_process_pid && h->has_process_create_time,
                        (uint32_t)h->process_pid, (uint64_t)h->process_create_time, h->process_guid);
     p = put_event(w, p, type);
-    if ((row->common & PROCESS) != 0)
+    if ((row->common & CBT_JSON_PROCESS) != 0)
         p = put_process(w, p);
-    if ((row->common & HASHES) != 0)
+    if ((row->common & CBT_JSON_HASHES) != 0)
         p = put_hashes(w, p);
     p = row->keys(w, p);
     *p++ = '}';
@@ -201,6 +156,18 @@ static void end_part(const struct cbt_buf *buf, size_t *at, struct cbt_json_part
     *at = cbt_buf_len(buf);
 }
 
+/* A key of the block `made`: the two texts in a row. The first one of the part opens the object. */
+static void put_made(struct cbt_buf *buf, size_t part_at, const char *key, const char *text, const char *more)
+{
+    put_str(buf, cbt_buf_len(buf) == part_at ? "{\"" : ",\"");
+    put_str(buf, key);
+    put_str(buf, "\":\"");
+    put_escaped(buf, text);
+    put_escaped(buf, more);
+    put_str(buf, "\"");
+}
+#define CBT_KEY_MADE(key, meaning, source, text, more) put_made(&buf, at, key, text, more);
+
 struct link {
     struct cbt_json_part *part;
     const char *key, *path;
@@ -212,18 +179,19 @@ static int make_parts(struct cbt_json *json, const struct cbt_format_options *op
 #define CBT_EVENT_TYPE(id, name, event_type) event_type,
 #include "cbtap/event_types.def"
     };
+    const char *server_name = options->server_name != NULL ? options->server_name : "";
     const char *url = options->server_url != NULL ? options->server_url : "";
     const char *slash = url[0] != '\0' && url[strlen(url) - 1] != '/' ? "/" : "";
     const struct link links[] = {
-        {&json->link_process, "link_process", "#analyze/"}, {&json->link_sensor, "link_sensor", "#/host/"},
-        {&json->link_parent, "link_parent", "#analyze/"},   {&json->link_child, "link_child", "#analyze/"},
-        {&json->link_target, "link_target", "#analyze/"},
+#define LINK(name, path) {&json->name, #name, path},
+        CBT_JSON_LINKS(LINK)
+#undef LINK
     };
     const size_t link_count = sizeof(links) / sizeof(links[0]);
     struct cbt_buf buf = {.grow = grow_heap};
     size_t at = 0;
     put_str(&buf, "\"cb_server\":\"");
-    put_escaped(&buf, options->server_name != NULL ? options->server_name : "");
+    put_escaped(&buf, server_name);
     put_str(&buf, "\"");
     end_part(&buf, &at, &json->server);
     for (size_t i = 0; i < link_count; i++) {
@@ -235,14 +203,9 @@ static int make_parts(struct cbt_json *json, const struct cbt_format_options *op
         put_str(&buf, links[i].path);
         end_part(&buf, &at, links[i].part);
     }
-    for (int type = 0; type < CBT_TYPE_NOTIFICATION; type++) {
-        put_str(&buf, "{\"type\":\"ingress.event.");
-        put_str(&buf, cbt_event_type_name((enum cbt_event_type)type));
-        put_str(&buf, "\",\"event_type\":\"");
-        put_str(&buf, event_types[type]);
-        put_str(&buf, "\",\"cb_server\":\"");
-        put_escaped(&buf, options->server_name != NULL ? options->server_name : "");
-        put_str(&buf, "\",\"timestamp\":");
+    for (enum cbt_event_type type = 0; type < CBT_TYPE_NOTIFICATION; type++) {
+#define CBT_JSON_made
+#include "format/json_keys.def"
         end_part(&buf, &at, &json->prefix[type]);
     }
     json->memory = buf.begin;

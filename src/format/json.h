@@ -14,12 +14,24 @@ struct cbt_json_part {
     size_t len;
 };
 
+/* The links that events may have, and what follows <server_url> in each. */
+#define CBT_JSON_LINKS(LINK)                                                                                 \
+    LINK(link_process, "#analyze/")                                                                          \
+    LINK(link_sensor, "#/host/")                                                                             \
+    LINK(link_parent, "#analyze/")                                                                           \
+    LINK(link_child, "#analyze/")                                                                            \
+    LINK(link_target, "#analyze/")
+
+/* What a type has besides the keys of every event and its own: blocks of json_keys.def. */
+#define CBT_JSON_PROCESS 1u /* header_process */
+#define CBT_JSON_HASHES  2u /* header_hashes */
+
 struct cbt_json {
-    struct cbt_json_part prefix[CBT_TYPES]; /* from the opening brace to "timestamp": */
+    struct cbt_json_part prefix[CBT_TYPES]; /* from the opening brace on: the keys of the block `made` */
     struct cbt_json_part server;            /* "cb_server":"..." */
-    struct cbt_json_part link_process;      /* ,"link_process":"<url>#analyze/ */
-    struct cbt_json_part link_sensor;       /* ,"link_sensor":"<url>#/host/ */
-    struct cbt_json_part link_parent, link_child, link_target;
+#define LINK(name, path) struct cbt_json_part name; /* ,"link_process":"<url>#analyze/ */
+    CBT_JSON_LINKS(LINK)
+#undef LINK
     size_t fixed_bytes; /* JSON_FIXED_BYTES and what of the above an event can have at most */
     bool links;
     bool float_time;
@@ -46,7 +58,8 @@ struct cbt_json_writer {
 /* The keys of one type (json_*.c), after those of every event. */
 typedef uint8_t *cbt_json_keys_fn(struct cbt_json_writer *w, uint8_t *p);
 
-cbt_json_keys_fn cbt_json_process, cbt_json_childproc, cbt_json_crossprocopen, cbt_json_remotethread;
+cbt_json_keys_fn cbt_json_procstart, cbt_json_procend, cbt_json_childproc, cbt_json_crossprocopen,
+    cbt_json_remotethread;
 cbt_json_keys_fn cbt_json_moduleload, cbt_json_filemod, cbt_json_regmod, cbt_json_netconn;
 cbt_json_keys_fn cbt_json_emetmitigation, cbt_json_tamper, cbt_json_processblock, cbt_json_module;
 cbt_json_keys_fn cbt_json_filelessscriptload, cbt_json_filebackedscriptload, cbt_json_netconnblocked;

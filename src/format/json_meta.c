@@ -7,7 +7,7 @@ static uint8_t *json_mitigations(struct cbt_json_writer *w, uint8_t *p, const Cb
     for (size_t i = 0; i < m->n_actions; i++) {
         p = cbt_json_room(&w->out, p, sizeof(struct cbt_json_name));
         *p++ = i == 0 ? '[' : ',';
-        p = json_name(w, p, cbt_json_mitigations, m->actions[i]->mitigationtype);
+        p = json_name(w, p, mitigation_types, m->actions[i]->mitigationtype);
     }
     *p++ = ']';
     return p;

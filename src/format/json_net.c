@@ -40,8 +40,6 @@ uint8_t *cbt_json_netconn(struct cbt_json_writer *w, uint8_t *p)
     return w->msg->networkv2 != NULL ? netconn(w, p, w->msg->networkv2) : netconn_old(w, p, w->msg->network);
 }
 
-static const struct cbt_json_name netconn_block_types[] = {[1] = JSON_NAME("NetworkIsolation")};
-
 /* The blocked messages have the fields of the others, by the same names. */
 static uint8_t *blocked(struct cbt_json_writer *w, uint8_t *p, const CbNetConnBlockedMsgv2 *m)
 {

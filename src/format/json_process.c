@@ -2,11 +2,10 @@
 /* procstart, procend, childproc, crossprocopen and remotethread: what processes do to processes. */
 #include "format/json_row.h"
 
-uint8_t *cbt_json_process(struct cbt_json_writer *w, uint8_t *p)
+uint8_t *cbt_json_procend(struct cbt_json_writer *w, uint8_t *p)
 {
     const CbHeaderMsg *h = w->header;
     const CbProcessMsg *m = w->msg->process;
-    const bool created = w->event->type == CBT_TYPE_procstart;
     const struct cbt_json_id parent =
         cbt_json_id_of(w, w->event->env.has_sensor_id && m->has_parent_pid && m->has_parent_create_time,
                        (uint32_t)m->parent_pid, (uint64_t)m->parent_create_time, m->parent_guid);
@@ -15,8 +14,15 @@ uint8_t *cbt_json_process(struct cbt_json_writer *w, uint8_t *p)
     return p;
 }
 
-static const struct cbt_json_name childproc_types[] = {JSON_NAME("Exec"), JSON_NAME("Fork"),
-                                                       JSON_NAME("OtherExec")};
+/* Its hashes may be its own; for the rest it is a process as at its end. */
+uint8_t *cbt_json_procstart(struct cbt_json_writer *w, uint8_t *p)
+{
+    const CbHeaderMsg *h = w->header;
+    const CbProcessMsg *m = w->msg->process;
+#define CBT_JSON_procstart
+#include "format/json_keys.def"
+    return cbt_json_procend(w, p);
+}
 
 uint8_t *cbt_json_childproc(struct cbt_json_writer *w, uint8_t *p)
 {
@@ -34,9 +40,6 @@ uint8_t *cbt_json_childproc(struct cbt_json_writer *w, uint8_t *p)
 #include "format/json_keys.def"
     return p;
 }
-
-static const struct cbt_json_name open_types[] = {[1] = JSON_NAME("open_process"), JSON_NAME("open_thread")};
-static const struct cbt_json_name remote_thread[] = {JSON_NAME("remote_thread")};
 
 /* What of the target is not there counts as 0: there is no deprecated number for it. */
 uint8_t *cbt_json_crossprocopen(struct cbt_json_writer *w, uint8_t *p)

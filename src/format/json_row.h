@@ -7,28 +7,47 @@
 #define CBTAP_FORMAT_JSON_ROW_H
 
 #include "format/json.h"
+#include "format/json_names.h"
 
-#define CBT_KEY(key, kind, meaning, ...)                                                                     \
+#define CBT_BLOCK(block, prefix)
+#define CBT_KEY(key, kind, meaning, source, ...)                                                             \
     p = JSON_LITERAL(p, ",\"" key "\":");                                                                    \
     p = json_##kind(w, p, __VA_ARGS__);
-#define CBT_KEY_IF(present, key, kind, meaning, ...)                                                         \
-    if (present) {                                                                                           \
-        CBT_KEY(key, kind, meaning, __VA_ARGS__)                                                             \
+#define CBT_KEY_FIRST(key, kind, meaning, source, ...)                                                       \
+    p = JSON_LITERAL(p, "{\"" key "\":");                                                                    \
+    p = json_##kind(w, p, __VA_ARGS__);
+#define CBT_KEY_IF(condition, ...)                                                                           \
+    if (condition) {                                                                                         \
+        CBT_KEY(__VA_ARGS__)                                                                                 \
     }
-#define CBT_KEY_CBEF(name, key, kind, meaning, ...)                                                          \
+#define CBT_KEY_WHERE(condition, words, ...) CBT_KEY_IF(condition, __VA_ARGS__)
+#define CBT_KEY_CBEF(name, key, kind, meaning, source, ...)                                                  \
     p = __builtin_expect(w->json->cbef, 0) ? JSON_LITERAL(p, ",\"" name "\":")                               \
                                            : JSON_LITERAL(p, ",\"" key "\":");                               \
     p = json_##kind(w, p, __VA_ARGS__);
-#define CBT_KEY_NOT_CBEF(key, kind, meaning, ...)                                                            \
-    CBT_KEY_IF(__builtin_expect(!w->json->cbef, 1), key, kind, meaning, __VA_ARGS__)
-#define CBT_LINK(part, meaning, process, segment)                                                            \
-    p = json_link(w, p, &w->json->part, &(process), "/" segment "\"");
+#define CBT_KEY_NOT_CBEF(...) CBT_KEY_IF(__builtin_expect(!w->json->cbef, 1), __VA_ARGS__)
+#define CBT_LINK(part, meaning, key, id, end)                                                                \
+    if (w->json->links)                                                                                      \
+        p = json_link(p, &w->json->part, id, end "\"", sizeof(end));
+#define CBT_LINK_WHERE(condition, words, ...)                                                                \
+    if (condition) {                                                                                         \
+        CBT_LINK(__VA_ARGS__)                                                                                \
+    }
 
 /* --- kinds of values; `w` is not needed by all --- */
 
 static inline uint8_t *json_text(struct cbt_json_writer *w, uint8_t *p, ProtobufCBinaryData text)
 {
     return cbt_json_string(&w->out, p, text.data, text.len);
+}
+
+/* Text that does not lie in the decoder's arena. */
+static inline uint8_t *json_text_anywhere(struct cbt_json_writer *w, uint8_t *p, struct cbt_text text)
+{
+    *p++ = '"';
+    p = cbt_json_escape(&w->out, p, text.data, text.len);
+    *p++ = '"';
+    return p;
 }
 
 static inline uint8_t *json_upper(struct cbt_json_writer *w, uint8_t *p, ProtobufCBinaryData text)
@@ -58,6 +77,12 @@ static inline uint8_t *json_unsigned(struct cbt_json_writer *w, uint8_t *p, uint
     (void)w;
     return cbt_json_u64(p, value);
 }
+
+#define json_bytes json_unsigned
+
+/* As it came, of whichever sign its field has. */
+#define json_filetime(w, p, value)                                                                           \
+    _Generic((value), int64_t : cbt_json_i64, uint64_t : cbt_json_u64)((p), (value))
 
 /* The number of an enum's value: C may hold it as unsigned, on the wire it is an int32. */
 #define json_enum(w, p, value) cbt_json_i64((p), (int32_t)(value))
@@ -100,32 +125,17 @@ static inline uint8_t *json_id(struct cbt_json_writer *w, uint8_t *p, const stru
     return p;
 }
 
-static inline uint8_t *json_link(struct cbt_json_writer *w, uint8_t *p, const struct cbt_json_part *part,
-                                 const struct cbt_json_id *id, const char segment[static 4])
+/* `end` with the closing quote, of so many bytes. */
+static inline uint8_t *json_link(uint8_t *p, const struct cbt_json_part *part, struct cbt_json_id id,
+                                 const char *end, size_t end_len)
 {
-    if (!w->json->links)
-        return p;
     memcpy(p, part->text, part->len);
     p += part->len;
-    memcpy(p, id->text, sizeof(id->text));
-    p += id->len;
-    memcpy(p, segment, 3);
-    return p + 3;
+    memcpy(p, id.text, sizeof(id.text));
+    p += id.len;
+    memcpy(p, end, end_len);
+    return p + end_len;
 }
-
-/* The names of an enum's values, by value. */
-struct cbt_json_name {
-    uint8_t len; /* 0: no such value */
-    char text[39];
-};
-
-#define JSON_NAME(name)                                                                                      \
-    {                                                                                                        \
-        (uint8_t)(sizeof(name) + 1), "\"" name "\""                                                          \
-    }
-
-/* EMET's mitigations, without "action". */
-extern const struct cbt_json_name cbt_json_mitigations[19];
 
 #define json_name(w, p, names, value)                                                                        \
     json_name_of((p), (names), sizeof(names) / sizeof((names)[0]), (int32_t)(value))
