@@ -3,6 +3,8 @@
 #ifndef CBTAP_FORMAT_H
 #define CBTAP_FORMAT_H
 
+#include <stdio.h>
+
 #include "cbtap/buf.h"
 #include "cbtap/err.h"
 #include "cbtap/event.h"
@@ -28,5 +30,8 @@ struct cbt_format {
 
 /* The row of formats.def with that name, or NULL. @thread any */
 const struct cbt_format *cbt_format_find(const char *name);
+
+/* Writes docs/EVENTS.md from the tables of the json format. @thread main */
+int cbt_events_print_docs(FILE *out);
 
 #endif

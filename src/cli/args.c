@@ -21,12 +21,17 @@ int cbt_unknown_command(const char *name)
 }
 
 /* The letters are those of struct cbt_command; of these only h is an option of its own, too. */
-static const struct option longs[] = {
-    {"help", no_argument, NULL, 'h'},         {"connect", no_argument, NULL, 'k'},
-    {"print", no_argument, NULL, 'p'},        {"configuration-md", no_argument, NULL, 'm'},
-    {"format", required_argument, NULL, 'F'}, {"profile", required_argument, NULL, 'P'},
-    {"header", required_argument, NULL, 'H'}, {"notification", required_argument, NULL, 'N'},
-    {"quiet", no_argument, NULL, 'q'},        {0}};
+static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
+                                      {"connect", no_argument, NULL, 'k'},
+                                      {"print", no_argument, NULL, 'p'},
+                                      {"configuration-md", no_argument, NULL, 'm'},
+                                      {"events-md", no_argument, NULL, 'e'},
+                                      {"format", required_argument, NULL, 'F'},
+                                      {"profile", required_argument, NULL, 'P'},
+                                      {"header", required_argument, NULL, 'H'},
+                                      {"notification", required_argument, NULL, 'N'},
+                                      {"quiet", no_argument, NULL, 'q'},
+                                      {0}};
 #define LONGS (sizeof longs / sizeof longs[0] - 1)
 
 static bool knows(const struct cbt_command *command, int letter)
@@ -84,6 +89,7 @@ static void take(struct cbt_args *args, int letter, const char *value)
     args->connect |= letter == 'k';
     args->print |= letter == 'p';
     args->configuration_md |= letter == 'm';
+    args->events_md |= letter == 'e';
     args->quiet |= letter == 'q';
 }
 

@@ -19,7 +19,7 @@ struct cbt_args {
     const char *config_path; /* NULL: none is given, and the command has no default */
     const char **overrides;  /* of -s, in order */
     size_t override_count;
-    bool help, connect, print, configuration_md, quiet;
+    bool help, connect, print, configuration_md, events_md, quiet;
     const char *format, *profile, *notification; /* as given; NULL: not given */
     const char **headers;                        /* of --header, in order */
     size_t header_count;
@@ -33,8 +33,8 @@ struct cbt_command {
     const char *summary; /* one line */
     const char *text;    /* the help page; NULL: not built in this version */
     /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
-     * 'p' --print, 'm' --configuration-md, 'F' --format, 'P' --profile, 'H' --header, 'N' --notification,
-     * 'q' --quiet, 'w' words. */
+     * 'p' --print, 'm' --configuration-md, 'e' --events-md, 'F' --format, 'P' --profile, 'H' --header, 'N'
+     * --notification, 'q' --quiet, 'w' words. */
     const char *options;
     int (*run)(const struct cbt_args *args); /* NULL where text is */
 };

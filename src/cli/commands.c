@@ -90,6 +90,7 @@ static const char help_text[] =
     "Explains a command: what it does, its options, examples, its exit status.\n"
     "\n"
     "  --configuration-md    writes the reference of all configuration keys (Markdown)\n"
+    "  --events-md           writes the reference of all events and their keys (Markdown)\n"
     "\n"
     "Examples:\n"
     "  cbtap help run\n"
@@ -111,7 +112,7 @@ const struct cbt_command cbt_commands[] = {
     {"dlq", "", "looks at dead letters and sends them through again", NULL, "", NULL},
     {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, "", NULL},
     {"version", "", "the version", version_text, "", cbt_cmd_version},
-    {"help", "[COMMAND]", "explains a command", help_text, "mw", cbt_cmd_help},
+    {"help", "[COMMAND]", "explains a command", help_text, "mew", cbt_cmd_help},
 };
 const size_t cbt_command_count = sizeof cbt_commands / sizeof cbt_commands[0];
 

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "cbtap/format.h"
 #include "cbtap/log.h"
 #include "cli/cli.h"
 
@@ -56,6 +57,8 @@ int cbt_cmd_help(const struct cbt_args *args)
 {
     if (args->configuration_md)
         return cbt_config_print_docs(stdout) == 0 ? CBT_EXIT_DONE : CBT_EXIT_FAILED;
+    if (args->events_md)
+        return cbt_events_print_docs(stdout) == 0 ? CBT_EXIT_DONE : CBT_EXIT_FAILED;
     if (args->word_count > 1) {
         cbt_log_error("help explains one command at a time");
         return CBT_EXIT_USAGE;

@@ -132,6 +132,17 @@ static void configuration_reference_is_written(void **state)
     release(&p);
 }
 
+static void events_reference_is_written(void **state)
+{
+    (void)state;
+    struct program p;
+    RUN(&p, "help", "--events-md");
+    expect_exit(&p, 0);
+    expect_text(p.out, "# Events");
+    expect_text(p.out, "| `process_guid` |");
+    release(&p);
+}
+
 /* ---- check ---- */
 
 #define KAFKA_NOWHERE "kafka.bootstrap.servers=127.0.0.1:1\n"
@@ -529,6 +540,7 @@ int main(void)
         cmocka_unit_test(version_is_data),
         cmocka_unit_test(wrong_usage_exits_2_and_says_what_was_meant),
         cmocka_unit_test(configuration_reference_is_written),
+        cmocka_unit_test(events_reference_is_written),
         cmocka_unit_test(check_validates_without_touching_a_peer),
         cmocka_unit_test(check_warns_whatever_the_level),
         cmocka_unit_test(check_shows_the_shortest_configuration_where_there_is_none),
