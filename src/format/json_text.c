@@ -3,6 +3,7 @@
  * Text, hashes and raw bytes as JSON strings. The scan for what must be escaped looks at 16 bytes at once and
  * copies them on the way; what needs no escape, nearly all of it, costs a load, a few compares and a store.
  */
+#include "cbtap/utf8.h"
 #include "format/json_write.h"
 
 #define TAIL_BYTES 48u
@@ -39,39 +40,11 @@ static const struct escape escapes[128] = {
 #undef U
 #undef S
 
-/* Length of the sequence at `s` (at least one byte, the first not ASCII): positive where it is well-formed
- * UTF-8, else negative, the length of the maximal subpart (Unicode 15, table 3-7 and chapter 3.9). */
-static int sequence(const uint8_t *s, const uint8_t *end)
-{
-    uint8_t lead = s[0], low = 0x80, high = 0xBF;
-    int need;
-    if (lead >= 0xC2 && lead <= 0xDF) {
-        need = 1;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-        need = 2;
-        low = lead == 0xE0 ? 0xA0 : 0x80;
-        high = lead == 0xED ? 0x9F : 0xBF;
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-        need = 3;
-        low = lead == 0xF0 ? 0x90 : 0x80;
-        high = lead == 0xF4 ? 0x8F : 0xBF;
-    } else {
-        return -1;
-    }
-    for (int i = 1; i <= need; i++) {
-        if (end - s <= i || s[i] < low || s[i] > high)
-            return -i;
-        low = 0x80;
-        high = 0xBF;
-    }
-    return need + 1;
-}
-
 uint8_t *cbt_json_mend(uint8_t *p, const uint8_t **text, const uint8_t *soft, const uint8_t *end)
 {
     const uint8_t *s = *text;
     while (s < soft && *s >= 0x80) {
-        int len = sequence(s, end);
+        int len = cbt_utf8_sequence(s, end);
         if (len > 0) {
             for (int i = 0; i < len; i++)
                 *p++ = s[i];
