@@ -83,9 +83,11 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
                      const struct cbt_environment *frame_env, struct cbt_event *ret_event,
                      enum cbt_dead_reason *ret_reason, struct cbt_err *err);
 
-/* One notification: type from the routing key (feed.<id>.<rest> is feed.<rest>), sensor id and time where it
- * has them. A notification may give several events (docs): call with *cursor = 0 first, until it returns 0
- * for no more; 1: an event, negative: not a JSON object, *ret_reason set. @thread worker */
+/* One notification: type from the routing key (feed.<id>.<rest> is feed.<rest>), sensor id and time where it,
+ * or else this event's entry of docs, has them. A notification gives an event for each entry of its docs:
+ * call with *cursor = 0 first, until it returns 0 for no more; 1: an event, which lives until the next call;
+ * negative: *ret_reason set (not a JSON object; too complex), and so only at the first call, before any
+ * event. @thread worker */
 int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, struct cbt_text routing_key,
                             size_t *cursor, struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason,
                             struct cbt_err *err);

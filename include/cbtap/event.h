@@ -10,6 +10,7 @@
 
 struct CbEventMsg;
 struct cbt_arena;
+struct cbt_notification;
 
 /* The types of endpoint events, in the order that counts where several members are set (spec events.md). */
 enum cbt_event_type {
@@ -37,12 +38,13 @@ struct cbt_event {
     struct cbt_text event_type_name; /* "proc"; for a notification the same as type_name */
     struct cbt_environment env;      /* resolved: env.endpoint field by field, else the frame's */
     const struct CbEventMsg
-        *msg;            /* in the decoder's arena; NULL for a notification and for CBT_TYPE_unknown */
-    struct cbt_text raw; /* the record without its length, or the notification's JSON text */
+        *msg; /* in the decoder's arena; NULL for a notification and for CBT_TYPE_unknown */
+    const struct cbt_notification *notification; /* of a notification, else NULL */
+    struct cbt_text raw; /* the record without its length, or the notification's whole JSON text */
     struct cbt_text routing_key;
     int64_t unix_ms; /* the event's own time, 0 where unknown */
-    /* The decoder's arena, where a format may put what it needs while it encodes; reset with the next event.
-     */
+    /* The decoder's arena, where a format may put what it needs while it encodes; given back with the next
+     * event. */
     struct cbt_arena *arena;
 };
 

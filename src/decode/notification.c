@@ -1,66 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Server notifications: yajl judges the text (syntax and depth; what its strings hold is for the format to
- * mend), and the sensor, the time and the type are picked out for the record's key, lag and topic.
+ * Server notifications: judged (syntax and depth; what its strings hold is for the format to mend), cut into
+ * tokens once, and given out as one event, or one for each entry of docs. The sensor, the time and the type
+ * are picked out for the record's key, lag and topic.
  *
- * Failure: CBT_EINVAL, not_json, for what is no JSON object; CBT_ELIMIT, too_complex, for what nests deeper
- * than DEPTH_MAX or is larger than the arena can judge. Allocates in the decoder's arena only.
+ * Failure, before the first event: CBT_EINVAL, not_json, for what is no JSON object; CBT_ELIMIT, too_complex,
+ * for what nests too deep, is larger than the arena can hold, or whose entries would repeat the rest of it
+ * beyond measure. Owns the arena from the first call for a text to the next one's.
  */
 #include <string.h>
-#include <yajl/yajl_parse.h>
 
+#include "cbtap/json_judge.h"
+#include "cbtap/json_string.h"
 #include "decode/decoder.h"
+#include "decode/notification.h"
 
-#define DEPTH_MAX 100u
+/* What stands beside docs comes out once for each entry: a text of 8 MB could ask for terabytes. So much in
+ * all, in capacities of the arena (256 MiB where that is not configured), is as much as other input asks for
+ * at most, and a thousand times what servers send. */
+#define REPEATED_ARENAS_MAX 8u
 
-/* yajl does not expect memory to run out. It needs its state, and while it decodes a string up to four times
- * its length (a buffer that doubles, in an arena that does not reuse): so much must be there beforehand. */
-#define YAJL_STATE_BYTES 8192u
-
-struct block_head {
-    size_t bytes;
-};
-
-static void *arena_malloc(void *arena, size_t bytes)
-{
-    struct block_head *head = cbt_arena_alloc(arena, sizeof(*head) + bytes);
-    if (head == NULL)
-        return NULL;
-    head->bytes = bytes;
-    return head + 1;
-}
-
-static void arena_free(void *arena, void *memory)
-{
-    (void)arena;
-    (void)memory;
-}
-
-static void *arena_realloc(void *arena, void *memory, size_t bytes)
-{
-    void *moved = arena_malloc(arena, bytes);
-    if (moved == NULL || memory == NULL)
-        return moved;
-    size_t old = ((struct block_head *)memory - 1)->bytes;
-    memcpy(moved, memory, old < bytes ? old : bytes);
-    return moved;
-}
-
-enum wanted {
-    NOTHING,
-    SENSOR_ID,
-    EVENT_TIMESTAMP,
-};
-
-struct reader {
-    unsigned depth;
-    bool done; /* an object has ended at the top */
-    bool too_deep;
-    enum wanted wanted; /* the key, at the top level, whose value comes next */
-    bool has_sensor_id;
-    int32_t sensor_id;
-    int64_t unix_ms;
-};
+#define ALL_GIVEN SIZE_MAX
 
 /* A decimal integer in the range of int32_t, and nothing else. */
 static bool parse_int32(const char *text, size_t len, int32_t *ret_value)
@@ -107,116 +67,28 @@ static int64_t parse_ms(const char *text, size_t len)
     return negative ? -ms : ms;
 }
 
-static int take_scalar(struct reader *reader, const char *text, size_t len, bool number)
+/* The sensor of an object: an integer, or a string that holds one. */
+static bool sensor_of(const struct cbt_notification *note, const struct cbt_note_object *object,
+                      int32_t *ret_sensor_id)
 {
-    if (reader->depth == 0)
-        return 0;
-    if (reader->depth == 1 && reader->wanted == SENSOR_ID)
-        reader->has_sensor_id = parse_int32(text, len, &reader->sensor_id);
-    if (reader->depth == 1 && reader->wanted == EVENT_TIMESTAMP)
-        reader->unix_ms = number ? parse_ms(text, len) : 0;
-    return 1;
-}
-
-static int on_number(void *self, const char *text, size_t len)
-{
-    return take_scalar(self, text, len, true);
-}
-
-static int on_string(void *self, const unsigned char *text, size_t len)
-{
-    return take_scalar(self, (const char *)text, len, false);
-}
-
-static int on_boolean(void *self, int value)
-{
-    (void)value;
-    return take_scalar(self, "", 0, false);
-}
-
-static int on_null(void *self)
-{
-    return take_scalar(self, "", 0, false);
-}
-
-static int on_map_key(void *self, const unsigned char *key, size_t len)
-{
-    struct reader *reader = self;
-    reader->wanted = NOTHING;
-    if (reader->depth != 1)
-        return 1;
-    if (len == strlen("sensor_id") && memcmp(key, "sensor_id", len) == 0)
-        reader->wanted = SENSOR_ID;
-    else if (len == strlen("event_timestamp") && memcmp(key, "event_timestamp", len) == 0)
-        reader->wanted = EVENT_TIMESTAMP;
-    return 1;
-}
-
-static int open_container(struct reader *reader)
-{
-    /* As a value of a wanted key it is none that can be read; the last of two equal keys counts. */
-    if (reader->depth == 1)
-        take_scalar(reader, "", 0, false);
-    if (++reader->depth > DEPTH_MAX) {
-        reader->too_deep = true;
-        return 0;
+    unsigned value = object->value[CBT_NOTE_sensor_id];
+    if (cbt_note_is_number(note, value)) {
+        struct cbt_text number = cbt_json_token_text(&note->tokens, value);
+        return parse_int32((const char *)number.data, number.len, ret_sensor_id);
     }
-    return 1;
-}
-
-static int on_start_map(void *self)
-{
-    return open_container(self);
-}
-
-static int on_start_array(void *self)
-{
-    struct reader *reader = self;
-    return reader->depth == 0 ? 0 : open_container(reader);
-}
-
-/* The end of the object is the end of parsing: yajl would take the beginning of a token behind it for white
- * space. */
-static int on_end(void *self)
-{
-    struct reader *reader = self;
-    reader->done = --reader->depth == 0;
-    return !reader->done;
-}
-
-static const yajl_callbacks callbacks = {
-    .yajl_null = on_null,
-    .yajl_boolean = on_boolean,
-    .yajl_number = on_number,
-    .yajl_string = on_string,
-    .yajl_start_map = on_start_map,
-    .yajl_map_key = on_map_key,
-    .yajl_end_map = on_end,
-    .yajl_start_array = on_start_array,
-    .yajl_end_array = on_end,
-};
-
-static bool judge(struct cbt_arena *arena, struct cbt_text json, struct reader *reader)
-{
-    yajl_alloc_funcs memory = {arena_malloc, arena_realloc, arena_free, arena};
-    yajl_handle yajl = yajl_alloc(&callbacks, &memory, reader);
-    if (yajl == NULL)
+    char digits[32];
+    struct cbt_text source = cbt_json_token_text(&note->tokens, value);
+    if (!cbt_note_is_string(note, value) || cbt_json_string_size(source).bytes > sizeof(digits))
         return false;
-    yajl_config(yajl, yajl_dont_validate_strings, 1);
-    return yajl_parse(yajl, json.data, json.len) == yajl_status_client_canceled && reader->done &&
-           yajl_get_bytes_consumed(yajl) == json.len;
+    const uint8_t *end = cbt_json_string_decode(source, (uint8_t *)digits);
+    return parse_int32(digits, (size_t)((const char *)end - digits), ret_sensor_id);
 }
 
-static struct cbt_text trim(struct cbt_text text)
+static int64_t time_of(const struct cbt_notification *note, const struct cbt_note_object *object)
 {
-    static const char space[] = " \t\r\n";
-    while (text.len > 0 && text.data[0] != 0 && strchr(space, text.data[0]) != NULL) {
-        text.data++;
-        text.len--;
-    }
-    while (text.len > 0 && text.data[text.len - 1] != 0 && strchr(space, text.data[text.len - 1]) != NULL)
-        text.len--;
-    return text;
+    unsigned value = object->value[CBT_NOTE_event_timestamp];
+    struct cbt_text number = cbt_json_token_text(&note->tokens, value);
+    return cbt_note_is_number(note, value) ? parse_ms((const char *)number.data, number.len) : 0;
 }
 
 /* "feed.24.ingress.hit.process" is of type "feed.ingress.hit.process"; every other key is the type. */
@@ -243,44 +115,172 @@ static bool type_of(struct cbt_arena *arena, struct cbt_text key, struct cbt_tex
     return true;
 }
 
+static int too_complex(const struct cbt_arena *arena, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
+{
+    *ret_reason = CBT_DEAD_too_complex;
+    return cbt_err_set(err, CBT_ELIMIT, "the notification needs more than decode.arena_max_bytes (%zu)",
+                       arena->capacity);
+}
+
+static int judge(struct cbt_arena *arena, struct cbt_text *text, enum cbt_dead_reason *ret_reason,
+                 struct cbt_err *err)
+{
+    switch (cbt_json_judge(text, arena)) {
+    case CBT_JSON_OBJECT:
+        return CBT_OK;
+    case CBT_JSON_NONE:
+        break;
+    case CBT_JSON_TOO_DEEP:
+        *ret_reason = CBT_DEAD_too_complex;
+        return cbt_err_set(err, CBT_ELIMIT, "the notification nests deeper than %u", CBT_JSON_DEPTH_MAX);
+    case CBT_JSON_TOO_LARGE:
+        *ret_reason = CBT_DEAD_too_complex;
+        return cbt_err_set(
+            err, CBT_ELIMIT,
+            "a notification of %zu bytes is more than a decode.arena_max_bytes of %zu can judge", text->len,
+            arena->capacity);
+    }
+    *ret_reason = CBT_DEAD_not_json;
+    return cbt_err_set(err, CBT_EINVAL, "%s", cbt_dead_reason_text(CBT_DEAD_not_json));
+}
+
+/* Reads an object's query and puts it behind the others. */
+static bool add_query(struct cbt_decoder *decoder, const struct cbt_note_object *object,
+                      const struct cbt_note_query ***tail)
+{
+    struct cbt_note_query *query;
+    if (!cbt_note_read_query(&decoder->note, object, &decoder->arena, &query))
+        return false;
+    if (query != NULL) {
+        **tail = query;
+        *tail = &query->next;
+    }
+    return true;
+}
+
+/* Takes in the top and, for all events at once, so that none fails after others are out, the entries. */
+static int read_objects(struct cbt_decoder *decoder, uint8_t *marks, enum cbt_dead_reason *ret_reason,
+                        struct cbt_err *err)
+{
+    struct cbt_notification *note = &decoder->note;
+    const struct cbt_note_query *top_query = NULL, **tail = &top_query;
+    cbt_note_mark(note, marks, 0);
+    cbt_note_collect(note, 0, &note->top);
+    if (!add_query(decoder, &note->top, &tail))
+        return too_complex(&decoder->arena, ret_reason, err);
+    note->top.query = top_query;
+    decoder->next_query = NULL;
+    unsigned docs = note->top.value[CBT_NOTE_docs];
+    const jsmntok_t *array = &note->tokens.token[docs];
+    if (docs == 0 || array->type != JSMN_ARRAY || array->size == 0)
+        return CBT_OK;
+    uint64_t beside = note->tokens.json.len - (uint64_t)(array->end - array->start);
+    if (beside * (uint64_t)array->size > (uint64_t)REPEATED_ARENAS_MAX * decoder->arena.capacity) {
+        *ret_reason = CBT_DEAD_too_complex;
+        return cbt_err_set(
+            err, CBT_ELIMIT,
+            "%d entries of docs, each to be sent with the %llu bytes beside docs, are more than "
+            "%u times decode.arena_max_bytes (%zu)",
+            array->size, (unsigned long long)beside, REPEATED_ARENAS_MAX, decoder->arena.capacity);
+    }
+    note->entry = docs + 1;
+    note->docs_end = cbt_json_token_end(&note->tokens, docs);
+    tail = &decoder->next_query;
+    for (unsigned entry = note->entry; entry < note->docs_end;
+         entry = cbt_json_token_end(&note->tokens, entry)) {
+        struct cbt_note_object object;
+        if (note->tokens.token[entry].type != JSMN_OBJECT)
+            continue;
+        cbt_note_mark(note, marks, entry);
+        cbt_note_collect(note, entry, &object);
+        if (!add_query(decoder, &object, &tail))
+            return too_complex(&decoder->arena, ret_reason, err);
+    }
+    return CBT_OK;
+}
+
+static int begin(struct cbt_decoder *decoder, struct cbt_text json, struct cbt_text routing_key,
+                 enum cbt_dead_reason *ret_reason, struct cbt_err *err)
+{
+    struct cbt_arena *arena = &decoder->arena;
+    struct cbt_notification *note = &decoder->note;
+    *note = (struct cbt_notification){0};
+    cbt_arena_reset(arena);
+    int rc = judge(arena, &json, ret_reason, err);
+    if (rc != 0)
+        return rc;
+    if (!type_of(arena, routing_key, &decoder->note_type))
+        return too_complex(arena, ret_reason, err);
+    rc = cbt_json_tokens(json, arena, &note->tokens, err);
+    if (rc != 0) {
+        *ret_reason = rc == CBT_ELIMIT ? CBT_DEAD_too_complex : CBT_DEAD_not_json;
+        return rc;
+    }
+    uint8_t *marks = cbt_note_find_twice(note, arena);
+    if (marks == NULL)
+        return too_complex(arena, ret_reason, err);
+    rc = read_objects(decoder, marks, ret_reason, err);
+    decoder->note_used = arena->used;
+    return rc;
+}
+
+/* Makes note->entry this event's. */
+static void take_entry(struct cbt_decoder *decoder)
+{
+    struct cbt_notification *note = &decoder->note;
+    note->entry_is_object = note->tokens.token[note->entry].type == JSMN_OBJECT;
+    if (!note->entry_is_object)
+        return;
+    cbt_note_collect(note, note->entry, &note->entry_object);
+    if (decoder->next_query != NULL && decoder->next_query->object == note->entry) {
+        note->entry_object.query = decoder->next_query;
+        decoder->next_query = decoder->next_query->next;
+    }
+}
+
+static void make_event(struct cbt_decoder *decoder, struct cbt_text routing_key, struct cbt_event *ret_event)
+{
+    const struct cbt_notification *note = &decoder->note;
+    int32_t sensor_id = 0;
+    bool has_sensor_id = sensor_of(note, &note->top, &sensor_id) ||
+                         (note->entry_is_object && sensor_of(note, &note->entry_object, &sensor_id));
+    int64_t unix_ms = time_of(note, &note->top);
+    if (unix_ms == 0 && note->entry_is_object)
+        unix_ms = time_of(note, &note->entry_object);
+    *ret_event = (struct cbt_event){.type = CBT_TYPE_NOTIFICATION,
+                                    .type_name = decoder->note_type,
+                                    .event_type_name = decoder->note_type,
+                                    .env = {.sensor_id = sensor_id, .has_sensor_id = has_sensor_id},
+                                    .notification = note,
+                                    .raw = note->tokens.json,
+                                    .routing_key = routing_key,
+                                    .unix_ms = unix_ms,
+                                    .arena = &decoder->arena};
+}
+
 int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, struct cbt_text routing_key,
                             size_t *cursor, struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason,
                             struct cbt_err *err)
 {
-    struct cbt_arena *arena = &decoder->arena;
-    if (*cursor > 0)
+    struct cbt_notification *note = &decoder->note;
+    if (*cursor == ALL_GIVEN)
         return 0;
-    cbt_arena_reset(arena);
-    struct cbt_text text = trim(json);
-    struct cbt_text type;
-    if (text.len > arena->capacity / 4 ||
-        arena->capacity - 4 * text.len < YAJL_STATE_BYTES + routing_key.len) {
-        *ret_reason = CBT_DEAD_too_complex;
-        return cbt_err_set(
-            err, CBT_ELIMIT,
-            "a notification of %zu bytes is more than a decode.arena_max_bytes of %zu can judge", text.len,
-            arena->capacity);
+    if (*cursor == 0) {
+        int rc = begin(decoder, json, routing_key, ret_reason, err);
+        if (rc != 0)
+            return rc;
+    } else {
+        /* What a format put there for the event before is no longer needed. */
+        cbt_arena_rewind(&decoder->arena, decoder->note_used);
+        note->entry = (unsigned)*cursor;
     }
-    struct reader reader = {0};
-    if (!judge(arena, text, &reader)) {
-        *ret_reason = reader.too_deep ? CBT_DEAD_too_complex : CBT_DEAD_not_json;
-        if (reader.too_deep)
-            return cbt_err_set(err, CBT_ELIMIT, "the notification nests deeper than %u", DEPTH_MAX);
-        return cbt_err_set(err, CBT_EINVAL, "%s", cbt_dead_reason_text(CBT_DEAD_not_json));
+    *cursor = ALL_GIVEN;
+    if (note->entry != 0) {
+        take_entry(decoder);
+        unsigned next = cbt_json_token_end(&note->tokens, note->entry);
+        if (next < note->docs_end)
+            *cursor = next;
     }
-    if (!type_of(arena, routing_key, &type)) {
-        *ret_reason = CBT_DEAD_too_complex;
-        return cbt_err_set(err, CBT_ELIMIT, "decode.arena_max_bytes (%zu) is used up", arena->capacity);
-    }
-    *cursor = 1;
-    *ret_event =
-        (struct cbt_event){.type = CBT_TYPE_NOTIFICATION,
-                           .type_name = type,
-                           .event_type_name = type,
-                           .env = {.sensor_id = reader.sensor_id, .has_sensor_id = reader.has_sensor_id},
-                           .raw = text,
-                           .routing_key = routing_key,
-                           .unix_ms = reader.unix_ms,
-                           .arena = arena};
+    make_event(decoder, routing_key, ret_event);
     return 1;
 }

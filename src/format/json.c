@@ -107,10 +107,10 @@ static int encode(const void *self, const struct cbt_event *event, struct cbt_bu
         .msg = event->msg,
     };
     uint8_t *p = cbt_json_room(&w.out, buf->pos, 0);
-    if (event->type == CBT_TYPE_NOTIFICATION) {
+    if (event->type == CBT_TYPE_NOTIFICATION && event->notification != NULL) {
         p = cbt_json_notification(&w, p);
     } else if (event->msg == NULL || event->msg->header == NULL || (unsigned)event->type >= CBT_TYPES) {
-        return cbt_err_set(err, CBT_EINVAL, "an endpoint event without its decoded record");
+        return cbt_err_set(err, CBT_EINVAL, "an event without what was decoded of it");
     } else {
         w.header = event->msg->header;
         p = put_endpoint_event(&w, p);
@@ -186,6 +186,9 @@ static int make_parts(struct cbt_json *json, const struct cbt_format_options *op
 #define LINK(name, path) {&json->name, #name, path},
         CBT_JSON_LINKS(LINK)
 #undef LINK
+            {&json->link_hash[0], "link_md5", "#/binary/"},
+        {&json->link_hash[1], "link_parent_md5", "#/binary/"},
+        {&json->link_hash[2], "link_process_md5", "#/binary/"},
     };
     const size_t link_count = sizeof(links) / sizeof(links[0]);
     struct cbt_buf buf = {.grow = grow_heap};

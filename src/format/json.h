@@ -14,7 +14,7 @@ struct cbt_json_part {
     size_t len;
 };
 
-/* The links that events may have, and what follows <server_url> in each. */
+/* The links that endpoint events may have, and what follows <server_url> in each. */
 #define CBT_JSON_LINKS(LINK)                                                                                 \
     LINK(link_process, "#analyze/")                                                                          \
     LINK(link_sensor, "#/host/")                                                                             \
@@ -32,6 +32,8 @@ struct cbt_json {
 #define LINK(name, path) struct cbt_json_part name; /* ,"link_process":"<url>#analyze/ */
     CBT_JSON_LINKS(LINK)
 #undef LINK
+    struct cbt_json_part
+        link_hash[3];   /* notifications' md5, parent_md5, process_md5: ,"link_md5":"<url>#/binary/ */
     size_t fixed_bytes; /* JSON_FIXED_BYTES and what of the above an event can have at most */
     bool links;
     bool float_time;
@@ -65,7 +67,7 @@ cbt_json_keys_fn cbt_json_emetmitigation, cbt_json_tamper, cbt_json_processblock
 cbt_json_keys_fn cbt_json_filelessscriptload, cbt_json_filebackedscriptload, cbt_json_netconnblocked;
 cbt_json_keys_fn cbt_json_vtwrite, cbt_json_vtload, cbt_json_processmeta, cbt_json_unknown;
 
-/* A notification: its own text, with type and cb_server set. */
+/* A notification, which must have its tokens. */
 uint8_t *cbt_json_notification(struct cbt_json_writer *w, uint8_t *p);
 
 /* guid(sensor, pid, create_time), else `otherwise` in decimal. */

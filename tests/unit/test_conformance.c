@@ -102,6 +102,44 @@ static void run(struct chain *chain, const char *input, const char *golden_path,
     free(expected.data);
 }
 
+/* Every line of a file is a notification of the routing key that the file is named after. */
+static void run_notifications(struct chain *chain, const char *key, unsigned *count, unsigned *events)
+{
+    char path[1024];
+    struct file in = {0}, expected = {0};
+    snprintf(path, sizeof(path), CORPUS_DIR "/notifications/%s.ndjson", key);
+    assert_true(file_read(path, &in));
+    snprintf(path, sizeof(path), CORPUS_DIR "/golden/notifications/%s.ndjson", key);
+    assert_true(file_read(path, &expected));
+    struct cbt_text rest = file_text(&in), golden = file_text(&expected), line;
+    for (; next_line(&rest, &line); (*count)++) {
+        struct cbt_part part;
+        size_t cursor = 0;
+        cbt_walk_start(chain->walk, line, CBT_TEXT("application/json"), CBT_FRAMING_DETECT);
+        assert_true(cbt_walk_next(chain->walk, &part));
+        assert_int_equal(part.kind, CBT_PART_NOTIFICATION);
+        for (;; (*events)++) {
+            struct cbt_event event;
+            struct cbt_err err = {0};
+            enum cbt_dead_reason reason;
+            int rc = cbt_decode_notification(chain->decoder, part.data, text_of(key), &cursor, &event,
+                                             &reason, &err);
+            if (rc < 0)
+                fail_msg("%s, line %u: %s", key, *count + 1, err.text);
+            if (rc == 0)
+                break;
+            struct exact_buf out;
+            encode(chain, &event, &out);
+            compare(key, *events, &out, &golden);
+            exact_free(&out);
+        }
+        assert_false(cbt_walk_next(chain->walk, &part));
+    }
+    assert_int_equal(golden.len, 0);
+    free(in.data);
+    free(expected.data);
+}
+
 static bool has_corpus(void)
 {
     DIR *dir = opendir(CORPUS_DIR "/golden");
@@ -175,13 +213,36 @@ static void archived_log_equals_golden(void **state)
         CBT_FRAMING_DETECT);
 }
 
+static void real_notifications_equal_golden(void **state)
+{
+    struct dirent **entries;
+    unsigned files = 0, notifications = 0, events = 0;
+    if (!has_corpus())
+        skip();
+    int count = scandir(CORPUS_DIR "/notifications", &entries, NULL, by_name);
+    for (int i = 0; i < count; i++) {
+        char *dot = strrchr(entries[i]->d_name, '.');
+        if (dot != NULL && strcmp(dot, ".ndjson") == 0) {
+            *dot = '\0';
+            run_notifications(*state, entries[i]->d_name, &notifications, &events);
+            files++;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    assert_true(files > 0);
+    print_message("%5u events equal: %u notifications of %u files\n", events, notifications, files);
+}
+
 static void output_is_the_same_however_the_buffer_grows(void **state)
 {
     struct chain *chain = *state;
     if (!has_corpus())
         skip();
-    for (chain->growth_step = 1; chain->growth_step < 60; chain->growth_step += 29)
+    for (chain->growth_step = 1; chain->growth_step < 60; chain->growth_step += 29) {
         real_events_equal_golden(state);
+        real_notifications_equal_golden(state);
+    }
     chain->growth_step = 0;
 }
 
@@ -191,6 +252,7 @@ int main(void)
         cmocka_unit_test(real_events_equal_golden),
         cmocka_unit_test(real_zips_equal_golden),
         cmocka_unit_test(archived_log_equals_golden),
+        cmocka_unit_test(real_notifications_equal_golden),
         cmocka_unit_test(output_is_the_same_however_the_buffer_grows),
     };
     return cmocka_run_group_tests(tests, chain_open, chain_close);

@@ -1,39 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Server notifications: judged, their sensor and time found, passed on as JSON with type and cb_server set.
- */
-#include "fixture.h"
-#include "json_value.h"
-
-static struct cbt_decoder *decoder;
-static void *json;
-
-static int open_all(void **state)
-{
-    (void)state;
-    struct cbt_err err;
-    assert_int_equal(cbt_decoder_new(&decoder, &fixture_limits, &err), 0);
-    json = json_open(&(struct cbt_format_options){.server_name = "s"});
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    (void)state;
-    cbt_decoder_free(decoder);
-    json_close(json);
-    return 0;
-}
+/* Server notifications: judged, their sensor, time and type found, and what no rule names passed on as it
+ * came. The rules are in test_notification_rules.c, docs in test_notification_docs.c. */
+#include "notification_bed.h"
 
 /* Decodes a text that lies in memory of exactly its size, which the caller frees. */
 static uint8_t *decode(const char *text, size_t len, const char *key, int *ret_rc,
                        struct cbt_event *ret_event, enum cbt_dead_reason *ret_reason)
 {
-    uint8_t *copy = malloc(len + !len);
+    uint8_t *copy = (uint8_t *)(uintptr_t)exact_copy(text, len).data;
     struct cbt_err err = {0};
     size_t cursor = 0;
-    assert_non_null(copy);
-    if (len > 0)
-        memcpy(copy, text, len);
     *ret_rc = cbt_decode_notification(decoder, (struct cbt_text){copy, len}, text_of(key), &cursor, ret_event,
                                       ret_reason, &err);
     if (*ret_rc == 1) {
@@ -83,7 +59,8 @@ static void text_passes_unchanged_with_type_and_server_set(void **state)
         {"{}", BOTH "}"},
         {" \r\n\t{ } \n", BOTH "}"},
         {"{\"a\":1}", BOTH ",\"a\":1}"},
-        {"{ \"a\" : 1.0 , \"b\":1e3,\"c\" :2.50}", BOTH ",\"a\" : 1.0 ,\"b\":1e3,\"c\" :2.50}"},
+        {"{\n\t\"a\"\r\n:\n[\n1\t,\n\"\\n\"]\n,\n\"b\":2\n}", BOTH ",\"a\":[1,\"\\n\"],\"b\":2}"},
+        {"{ \"a\" : 1.0 , \"b\":1e3,\"c\" :2.50}", BOTH ",\"a\" : 1.0 , \"b\":1e3,\"c\" :2.50}"},
         {"{\"n\":18446744073709551616,\"t\":1447697629.071,\"z\":-0}",
          BOTH ",\"n\":18446744073709551616,\"t\":1447697629.071,\"z\":-0}"},
         {"{\"type\":\"old\",\"a\":[{\"type\":1}],\"cb_server\":{\"x\":\"}\"}}",
@@ -352,50 +329,6 @@ static void type_is_the_routing_key_without_the_feed_id(void **state)
     expect_output("a\"\xFF", TEXT("{}"), "{\"type\":\"a\\\"" FFFD "\",\"cb_server\":\"s\"}");
 }
 
-/* Every notification of the corpus: valid, and all that came is in what goes out, but for the two keys. */
-static void real_notifications_pass_whole(void **state)
-{
-    (void)state;
-    static const char *const files[] = {"watchlist.hit.binary", "alert.watchlist.hit.query.process",
-                                        "feed.24.ingress.hit.process", "binarystore.file.added"};
-    unsigned count = 0;
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        char path[1024];
-        struct file in = {0};
-        snprintf(path, sizeof(path), CORPUS_DIR "/notifications/%s.ndjson", files[i]);
-        if (!file_read(path, &in)) {
-            print_message("SKIPPED: no corpus at %s: real notifications were not tried\n", CORPUS_DIR);
-            skip();
-        }
-        for (const uint8_t *line = in.data, *end = in.data + in.len; line < end; count++) {
-            const uint8_t *newline = memchr(line, '\n', (size_t)(end - line));
-            size_t len = (size_t)((newline != NULL ? newline : end) - line);
-            struct cbt_event event;
-            enum cbt_dead_reason reason;
-            struct cbt_err err;
-            struct exact_buf out;
-            int rc = 0;
-            uint8_t *copy = decode((const char *)line, len, files[i], &rc, &event, &reason);
-            assert_int_equal(rc, 1);
-            exact_init(&out, 0, SIZE_MAX);
-            assert_int_equal(cbt_format_find("json")->encode(json, &event, &out.buf, &err), 0);
-            struct jv *is = jv_parse(out.buf.begin, cbt_buf_len(&out.buf)), *was = jv_parse(line, len);
-            assert_non_null(is);
-            for (struct jv *v = was->children; v != NULL; v = v->next)
-                if (strcmp(v->key, "type") != 0 && strcmp(v->key, "cb_server") != 0)
-                    assert_true(jv_equal(v, jv_get(is, v->key)));
-            assert_non_null(jv_get(is, "type"));
-            jv_free(is);
-            jv_free(was);
-            exact_free(&out);
-            free(copy);
-            line += len + 1;
-        }
-        free(in.data);
-    }
-    print_message("%u real notifications passed whole\n", count);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,7 +339,6 @@ int main(void)
         cmocka_unit_test(depth_and_size_are_bounded),
         cmocka_unit_test(sensor_id_and_time_are_found_at_the_top),
         cmocka_unit_test(type_is_the_routing_key_without_the_feed_id),
-        cmocka_unit_test(real_notifications_pass_whole),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, bed_open, bed_close);
 }
