@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "cbtap/clock.h"
+#include "cbtap/notification.h"
 
 #define OVERDRAW_AFTER_MS   200
 #define WAIT_MS             50
@@ -342,7 +343,8 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const st
 {
     const struct cbt_outlet *outlet = &batch->context->outlets[outlet_index];
     size_t head = sizeof(struct cbt_record) + KEY_MAX_BYTES;
-    if (!make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * event->raw.len))
+    size_t input = event->notification != NULL ? cbt_note_text_bytes(event->notification) : event->raw.len;
+    if (!make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * input))
         return CBT_EIO;
     struct cbt_block *block = batch->blocks.open;
     uint8_t *begin = block->data + block->used + head;
