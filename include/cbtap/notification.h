@@ -108,6 +108,12 @@ static inline struct cbt_text cbt_note_span(const struct cbt_notification *note,
     return (struct cbt_text){text.data - quote, text.len + 2 * quote};
 }
 
+/* Whether it becomes other events, too. @thread any */
+static inline bool cbt_note_has_others(const struct cbt_notification *note)
+{
+    return note->entry != 0 && note->tokens.token[note->top.value[CBT_NOTE_docs]].size > 1;
+}
+
 /* Bytes of the text with docs cut to this event's entry. @thread any */
 static inline size_t cbt_note_text_bytes(const struct cbt_notification *note)
 {

@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbtap/arena.h"
 #include "cbtap/clock.h"
+#include "cbtap/notification.h"
 #include "decode/batch.h"
 
 struct cbt_worker {
@@ -113,8 +115,33 @@ static int set_aside_undecoded(struct cbt_worker *w, const struct cbt_part *part
     return set_aside(w, part, cbt_dead_reason_text(part->reason));
 }
 
+static bool no_growth(struct cbt_buf *buf, size_t bytes)
+{
+    (void)buf;
+    (void)bytes;
+    return false;
+}
+
+/* The smallest part that gives this event again: of a notification with several docs, itself with this one
+ * alone. Where the arena is full, the whole part. */
+static struct cbt_part part_of(const struct cbt_part *part, const struct cbt_event *event)
+{
+    struct cbt_part own = *part;
+    if (event->notification == NULL || !cbt_note_has_others(event->notification))
+        return own;
+    size_t bytes = cbt_note_text_bytes(event->notification);
+    uint8_t *memory = cbt_arena_alloc(event->arena, bytes);
+    if (memory == NULL)
+        return own;
+    struct cbt_buf buf = {.begin = memory, .pos = memory, .end = memory + bytes, .grow = no_growth};
+    cbt_note_put_text(event->notification, &buf);
+    own.data = (struct cbt_text){memory, bytes};
+    own.in_body = false;
+    return own;
+}
+
 /* Encodes the event for every sink. What one sink cannot take is a dead letter, once. */
-static int emit(struct cbt_worker *w, struct cbt_part *part, const struct cbt_event *event)
+static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct cbt_event *event)
 {
     bool dead = false;
     for (unsigned i = 0; i < w->context.outlet_count; i++) {
@@ -124,8 +151,9 @@ static int emit(struct cbt_worker *w, struct cbt_part *part, const struct cbt_ev
             return rc;
         if (rc != 0 && !dead) {
             dead = true;
-            part->reason = rc == CBT_ELIMIT ? CBT_DEAD_record_too_large : CBT_DEAD_malformed;
-            if (set_aside(w, part, err.text) != 0)
+            struct cbt_part own = part_of(part, event);
+            own.reason = rc == CBT_ELIMIT ? CBT_DEAD_record_too_large : CBT_DEAD_malformed;
+            if (set_aside(w, &own, err.text) != 0)
                 return CBT_EIO;
         }
     }

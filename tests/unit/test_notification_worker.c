@@ -174,6 +174,34 @@ static void flow_end(struct flow *f)
         free(sink.kept[i].value);
 }
 
+static void an_entry_that_cannot_be_written_is_a_dead_letter_of_its_own(void **state)
+{
+    (void)state;
+    struct flow f;
+    static char body[3 * VALUE_MAX], expected[3 * VALUE_MAX];
+    flow_init(&f);
+    snprintf(body, sizeof(body), "{\"docs\":[1, \"%*d\" ,3],\"a\":2}", VALUE_MAX, 7);
+    snprintf(expected, sizeof(expected), "{\"docs\":[\"%*d\"],\"a\":2}", VALUE_MAX, 7);
+    flow_add(&f, "a.b", body);
+    flow_run(&f, 3);
+    assert_string_equal(sink.kept[0].value, "{\"type\":\"a.b\",\"cb_server\":\"s\",\"a\":2,\"docs\":[1]}");
+    assert_true(sink.kept[1].dead);
+    assert_int_equal(sink.kept[1].reason, CBT_DEAD_record_too_large);
+    assert_string_equal(sink.kept[1].value, expected);
+    assert_string_equal(sink.kept[2].value, "{\"type\":\"a.b\",\"cb_server\":\"s\",\"a\":2,\"docs\":[3]}");
+    assert_int_equal(atomic_load(&f.stats->events[CBT_TYPE_NOTIFICATION]), 3);
+    assert_int_equal(atomic_load(&f.stats->dead[CBT_DEAD_record_too_large]), 1);
+    flow_end(&f);
+    /* One that becomes no other event is the dead letter as it came. */
+    flow_init(&f);
+    snprintf(body, sizeof(body), "{\"docs\":[ \"%*d\" ],\"a\":2}", VALUE_MAX, 7);
+    flow_add(&f, "a.b", body);
+    flow_run(&f, 1);
+    assert_true(sink.kept[0].dead);
+    assert_string_equal(sink.kept[0].value, body);
+    flow_end(&f);
+}
+
 /* Each event once took room for all of the text: a block for each of these. */
 static void many_entries_hold_the_memory_of_what_they_become(void **state)
 {
@@ -199,6 +227,7 @@ static void many_entries_hold_the_memory_of_what_they_become(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_entry_that_cannot_be_written_is_a_dead_letter_of_its_own),
         cmocka_unit_test(many_entries_hold_the_memory_of_what_they_become),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
