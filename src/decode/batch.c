@@ -232,6 +232,7 @@ bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame)
         return false;
     batch->frame = frame;
     batch->key = NULL;
+    batch->type.data = NULL;
     batch->frames[batch->frame_count++] = (struct cbt_batch_frame){.frame = frame};
     return true;
 }
@@ -277,8 +278,8 @@ static size_t align_up(size_t n)
     return (n + to - 1) & ~(to - 1);
 }
 
-/* Registers a finished record: its memory up to `end` is the frame's. */
-static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *record, const uint8_t *end)
+/* Memory of the open block up to `end` becomes the frame's. */
+static void claim(struct cbt_batch *batch, const uint8_t *end)
 {
     struct cbt_block *block = batch->blocks.open;
     struct cbt_frame *frame = batch->frame;
@@ -290,6 +291,12 @@ static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *
         frame->record_blocks = 1;
         cbt_block_ref(block);
     }
+}
+
+/* Registers a finished record: its memory up to `end` is the frame's. */
+static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *record, const uint8_t *end)
+{
+    claim(batch, end);
     batch->records[outlet][batch->record_count[outlet]++] = record;
     batch->frames[batch->frame_count - 1].records++;
     batch->credit--;
@@ -338,11 +345,30 @@ static void set_key(struct cbt_batch *batch, enum cbt_part_kind kind, const stru
     record->key_len = batch->key_len;
 }
 
+/* A notification's type, which may lie in the decoder's arena: copied once a frame, for its records outlive
+ * that. All events of such a frame are of one type, for the type comes of its routing key. */
+static bool keep_type(struct cbt_batch *batch, struct cbt_text type)
+{
+    if (batch->type.data != NULL)
+        return true;
+    if (!make_room(batch, type.len))
+        return false;
+    uint8_t *copy = batch->blocks.open->data + batch->blocks.open->used;
+    if (type.len > 0)
+        memcpy(copy, type.data, type.len);
+    claim(batch, copy + type.len);
+    batch->type = (struct cbt_text){copy, type.len};
+    return true;
+}
+
 int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const struct cbt_event *event,
                         struct cbt_err *err)
 {
     const struct cbt_outlet *outlet = &batch->context->outlets[outlet_index];
     size_t head = sizeof(struct cbt_record) + KEY_MAX_BYTES;
+    enum cbt_part_kind kind = event->type == CBT_TYPE_NOTIFICATION ? CBT_PART_NOTIFICATION : CBT_PART_EVENT;
+    if (kind == CBT_PART_NOTIFICATION && !keep_type(batch, event->type_name))
+        return CBT_EIO;
     size_t input = event->notification != NULL ? cbt_note_text_bytes(event->notification) : event->raw.len;
     if (!make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * input))
         return CBT_EIO;
@@ -358,15 +384,15 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const st
     if (buf.failed || cbt_buf_len(&buf) > batch->context->value_max_bytes)
         return cbt_err_set(err, CBT_ELIMIT, "its output is larger than %zu bytes",
                            batch->context->value_max_bytes);
+    bool notification = kind == CBT_PART_NOTIFICATION;
     struct cbt_record *record = (struct cbt_record *)(void *)(buf.begin - head);
     *record = (struct cbt_record){.frame = batch->frame,
                                   .value = buf.begin,
                                   .value_len = (uint32_t)cbt_buf_len(&buf),
-                                  .type_name = event->type_name,
-                                  .event_type_name = event->event_type_name,
+                                  .type_name = notification ? batch->type : event->type_name,
+                                  .event_type_name = notification ? batch->type : event->event_type_name,
                                   .unix_ms = event->unix_ms,
                                   .sensor_id = event->env.sensor_id};
-    enum cbt_part_kind kind = event->type == CBT_TYPE_NOTIFICATION ? CBT_PART_NOTIFICATION : CBT_PART_EVENT;
     set_key(batch, kind, outlet, event, record, (uint8_t *)(record + 1));
     if (event->unix_ms != 0)
         batch->frame->last_event_unix_ms = event->unix_ms;

@@ -34,6 +34,7 @@ struct cbt_batch {
     const uint8_t *key; /* text of key_sensor_id, in the frame's memory */
     uint32_t key_len;
     int32_t key_sensor_id;
+    struct cbt_text type; /* of the frame's notifications, in its memory */
 };
 
 #define CBT_BATCH_FRAMES_MAX 256

@@ -174,6 +174,24 @@ static void flow_end(struct flow *f)
         free(sink.kept[i].value);
 }
 
+static void records_keep_their_types_when_the_arena_goes_on(void **state)
+{
+    (void)state;
+    struct flow f;
+    flow_init(&f);
+    flow_add(&f, "feed.24.ingress.hit.process", "{\"docs\":[1,2]}");
+    flow_add(&f, "feed.1.storage.hit.binary", "{\"a\":1}");
+    flow_add(&f, "watchlist.12.hit", "{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}");
+    flow_run(&f, 4);
+    static const char *const types[] = {"feed.ingress.hit.process", "feed.ingress.hit.process",
+                                        "feed.storage.hit.binary", "watchlist.12.hit"};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_string_equal(sink.kept[i].type, types[i]);
+        assert_string_equal(sink.kept[i].event_type, types[i]);
+    }
+    flow_end(&f);
+}
+
 static void an_entry_that_cannot_be_written_is_a_dead_letter_of_its_own(void **state)
 {
     (void)state;
@@ -227,6 +245,7 @@ static void many_entries_hold_the_memory_of_what_they_become(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_keep_their_types_when_the_arena_goes_on),
         cmocka_unit_test(an_entry_that_cannot_be_written_is_a_dead_letter_of_its_own),
         cmocka_unit_test(many_entries_hold_the_memory_of_what_they_become),
     };
