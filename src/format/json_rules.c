@@ -110,7 +110,7 @@ static bool read_guid(struct cbt_json_fixed *f, unsigned side, enum cbt_note_key
     return true;
 }
 
-/* The md5 that counts in an ioc_type that is an object. */
+/* The md5 that counts, the last one, in an ioc_type that is an object. */
 static unsigned find_ioc_md5(const struct cbt_json_fixed *f)
 {
     unsigned object = f->object->value[CBT_NOTE_ioc_type], found = 0;
@@ -119,8 +119,7 @@ static unsigned find_ioc_md5(const struct cbt_json_fixed *f)
         return 0;
     unsigned end = cbt_json_token_end(tokens, object);
     for (unsigned key = object + 1; key < end; key = cbt_json_token_end(tokens, key + 1))
-        if (f->note->marks[key] != CBT_NOTE_SUPERSEDED &&
-            cbt_json_string_is(token_text(f, key), CBT_TEXT("md5")))
+        if (cbt_json_string_is(token_text(f, key), CBT_TEXT("md5")))
             found = key + 1;
     return cbt_note_is_string(f->note, found) ? found : 0;
 }

@@ -236,6 +236,8 @@ static void integer_addresses_become_dotted_quads(void **state)
          "\"comms_ip\":\"127.255.255.255\",\"interface_ip\":\"128.0.0.0\""},
         {"{\"comms_ip\":2147483648,\"interface_ip\":-2147483649}",
          "\"comms_ip\":2147483648,\"interface_ip\":-2147483649"},
+        {"{\"comms_ip\":18446744073709551617,\"interface_ip\":-18446744073709551617}",
+         "\"comms_ip\":18446744073709551617,\"interface_ip\":-18446744073709551617"},
         {"{\"comms_ip\":99999999999999999999999999}", "\"comms_ip\":99999999999999999999999999"},
         {"{\"comms_ip\":1.0,\"interface_ip\":1e3}", "\"comms_ip\":1.0,\"interface_ip\":1e3"},
         {"{\"comms_ip\":\"1.2.3.4\",\"interface_ip\":\"16909060\"}",
