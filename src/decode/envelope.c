@@ -142,7 +142,8 @@ static int unpack_member(struct cbt_decoder *decoder, unsigned number, struct cb
     }
     void *member =
         protobuf_c_message_unpack(row->descriptor, &decoder->arena.allocator, payload.len, payload.data);
-    if (member != NULL) {
+    const ProtobufCMessage *base = member;
+    if (base != NULL && (base->n_unknown_fields == 0 || cbt_wire_sound(payload))) {
         memcpy(ret_member, &member, sizeof(member));
         return CBT_OK;
     }

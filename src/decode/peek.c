@@ -86,7 +86,7 @@ enum cbt_event_type cbt_peek_type(struct cbt_text record)
     uint32_t present = 0;
     int rc;
     while ((rc = cbt_wire_next(&wire, &field)) > 0) {
-        if (field.number == 0 || field.number >= CBT_MEMBERS)
+        if (field.number >= CBT_MEMBERS)
             continue;
         if (field.type != CBT_WIRE_LEN)
             return CBT_TYPE_unknown;

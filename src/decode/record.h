@@ -52,7 +52,7 @@ static inline bool cbt_record_scan(struct cbt_text record, struct cbt_record_sca
     int rc;
     ret_scan->present = ret_scan->repeated = ret_scan->strings = 0;
     while ((rc = cbt_wire_next(&wire, &field)) > 0) {
-        if (field.number == 0 || field.number >= CBT_MEMBERS)
+        if (field.number >= CBT_MEMBERS)
             continue;
         if (field.type != CBT_WIRE_LEN)
             return false;

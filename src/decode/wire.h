@@ -2,7 +2,8 @@
 /*
  * The protobuf wire, field by field, without decoding: what peeks and pre-scans need. Takes what protobuf-c
  * takes (tags and lengths of at most five bytes, varints of at most ten) and refuses what it refuses
- * (groups).
+ * (groups), and besides the field numbers that protobuf does not have: protobuf-c calls such fields unknown,
+ * where a reader of the low bits would see one that it knows.
  */
 #ifndef CBTAP_DECODE_WIRE_H
 #define CBTAP_DECODE_WIRE_H
@@ -19,6 +20,9 @@ enum cbt_wire_type {
     CBT_WIRE_LEN = 2,
     CBT_WIRE_32BIT = 5,
 };
+
+/* Field numbers are 1 to 2^29 - 1. */
+#define CBT_WIRE_TAG_MIN (UINT64_C(1) << 3)
 
 struct cbt_wire {
     const uint8_t *pos;
@@ -73,7 +77,7 @@ static inline int cbt_wire_next(struct cbt_wire *wire, struct cbt_field *ret_fie
     *ret_field = (struct cbt_field){.whole = wire->pos};
     if (wire->pos == wire->end)
         return 0;
-    if (!cbt_wire_varint(wire, 5, &tag))
+    if (!cbt_wire_varint(wire, 5, &tag) || tag < CBT_WIRE_TAG_MIN || tag > UINT32_MAX)
         return -1;
     ret_field->number = (uint32_t)tag >> 3;
     ret_field->type = (enum cbt_wire_type)(tag & 7);
@@ -92,6 +96,17 @@ static inline int cbt_wire_next(struct cbt_wire *wire, struct cbt_field *ret_fie
     default:
         return -1;
     }
+}
+
+/* Whether the message can be read to its end. */
+static inline bool cbt_wire_sound(struct cbt_text message)
+{
+    struct cbt_wire wire = cbt_wire_of(message);
+    struct cbt_field field;
+    int rc = 1;
+    while (rc > 0)
+        rc = cbt_wire_next(&wire, &field);
+    return rc == 0;
 }
 
 #endif

@@ -145,11 +145,12 @@ static void unknown_record_keeps_its_header_and_raw_bytes(void **state)
 
 /* --- reasons --- */
 
+#define TEXT(literal) ((struct cbt_text){(const uint8_t *)(literal), sizeof(literal) - 1})
+
 static void reasons_tell_malformed_from_no_header(void **state)
 {
     (void)state;
     struct cbt_decoder *decoder = decoder_new(1 << 20);
-#define TEXT(literal) ((struct cbt_text){(const uint8_t *)(literal), sizeof(literal) - 1})
     expect_dead(decoder, TEXT(""), CBT_DEAD_no_header);
     expect_dead(decoder, TEXT("\x1A\0"), CBT_DEAD_no_header);             /* a process only */
     expect_dead(decoder, TEXT("\x0A\0"), CBT_DEAD_no_header);             /* an empty header */
@@ -179,7 +180,28 @@ static void reasons_tell_malformed_from_no_header(void **state)
     expect_dead(decoder, TEXT("\x0A\2\x08\4\x1A\2\x1A\0"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("\x0A\2\x08\4\xA2\1\2\x28\1"), CBT_DEAD_malformed);
     expect_dead(decoder, TEXT("this is no protobuf"), CBT_DEAD_malformed);
-#undef TEXT
+    cbt_decoder_free(decoder);
+}
+
+/* Field numbers 0, and beyond 2^29 - 1 with the low bits of one that is known: what only the peek would see
+ * would be missing from the message. */
+static void field_number_that_protobuf_does_not_have_is_malformed(void **state)
+{
+    (void)state;
+    struct cbt_decoder *decoder = decoder_new(1 << 20);
+    const struct cbt_text records[] = {
+        TEXT("\x0A\2\x08\4\x80\0\0"),                             /* 0 at the top */
+        TEXT("\x0A\5\x08\4\x80\0\0"),                             /* in the header */
+        TEXT("\x0A\2\x08\4\x8A\x80\x80\x80\x10\2\x08\4"),         /* the header's at the top */
+        TEXT("\x0A\2\x08\4\x72\6\x8A\x80\x80\x80\x10\0"),         /* open's in a crossproc */
+        TEXT("\x0A\2\x08\4\x72\6\x92\x80\x80\x80\x40\0"),         /* remotethread's */
+        TEXT("\x0A\2\x08\4\x1A\6\x90\x80\x80\x80\x10\1"),         /* created's in a process */
+        TEXT("\x0A\2\x08\4\x6A\x08\x0A\6\x88\x80\x80\x80\x10\1"), /* the sensor id's in an env */
+    };
+    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+        expect_dead(decoder, records[i], CBT_DEAD_malformed);
+    int32_t sensor_id;
+    assert_false(cbt_peek_sensor_id(records[6], (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id));
     cbt_decoder_free(decoder);
 }
 
@@ -511,6 +533,7 @@ int main(void)
         cmocka_unit_test(process_and_crossproc_are_told_by_what_is_inside),
         cmocka_unit_test(unknown_record_keeps_its_header_and_raw_bytes),
         cmocka_unit_test(reasons_tell_malformed_from_no_header),
+        cmocka_unit_test(field_number_that_protobuf_does_not_have_is_malformed),
         cmocka_unit_test(record_cut_anywhere_never_crashes),
         cmocka_unit_test(record_that_outgrows_the_arena_is_too_complex_and_the_next_one_decodes),
         cmocka_unit_test(repeated_members_cost_no_more_than_their_bytes),
