@@ -129,6 +129,14 @@ static bool read_env(struct cbt_environment *env, struct cbt_text own)
     return rc == 0;
 }
 
+/* What came of joining a member's occurrences, in the words of this file. */
+static int not_joined(const struct cbt_decoder *decoder, unsigned number, int rc,
+                      enum cbt_dead_reason *ret_reason, struct cbt_err *err)
+{
+    return rc == CBT_ELIMIT ? too_complex(decoder, ret_reason, err)
+                            : malformed(decoder->members[number].name, ret_reason, err);
+}
+
 static int unpack_member(struct cbt_decoder *decoder, unsigned number, struct cbt_text payload,
                          void *ret_member, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
@@ -137,8 +145,9 @@ static int unpack_member(struct cbt_decoder *decoder, unsigned number, struct cb
         int repeats = cbt_member_repeats(row, payload);
         if (repeats < 0)
             return malformed(row->name, ret_reason, err);
-        if (repeats > 0 && !cbt_member_flatten(&decoder->arena, row, &payload))
-            return too_complex(decoder, ret_reason, err);
+        int rc = repeats > 0 ? cbt_member_flatten(&decoder->arena, row, &payload) : CBT_OK;
+        if (rc != 0)
+            return not_joined(decoder, number, rc, ret_reason, err);
     }
     void *member =
         protobuf_c_message_unpack(row->descriptor, &decoder->arena.allocator, payload.len, payload.data);
@@ -192,10 +201,12 @@ static int unpack(struct cbt_decoder *decoder, struct cbt_text record, const str
             rc = unpack_strings(decoder, record, scan->strings, msg, ret_reason, err);
         } else {
             struct cbt_text payload = scan->payload[number];
-            if ((scan->repeated & CBT_MEMBER_BIT(number)) != 0 &&
-                !cbt_member_join(&decoder->arena, record, number, &payload))
-                return too_complex(decoder, ret_reason, err);
-            if (number == CBT_MEMBER_env)
+            rc = CBT_OK;
+            if ((scan->repeated & CBT_MEMBER_BIT(number)) != 0)
+                rc = cbt_member_join(&decoder->arena, record, number, &payload);
+            if (rc != 0)
+                rc = not_joined(decoder, number, rc, ret_reason, err);
+            else if (number == CBT_MEMBER_env)
                 rc = read_env(env, payload) ? CBT_OK : malformed("env", ret_reason, err);
             else
                 rc = unpack_member(decoder, number, payload, (uint8_t *)msg + decoder->members[number].offset,

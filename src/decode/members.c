@@ -3,6 +3,9 @@
  * Members that come more than once. A parser must merge repeated singular sub-messages; protobuf-c does so in
  * quadratic time and drops empty bytes on the way. Joining their payloads first is linear and exact, so that
  * protobuf-c never sees a repeat. The schema nests no deeper than member, sub-message: two levels are all.
+ *
+ * What is joined must be whole on its own: the end of one payload and the beginning of the next could make a
+ * field that neither has, and hide one that the peek has seen.
  */
 #include "decode/members.h"
 
@@ -44,16 +47,28 @@ static size_t join(struct cbt_text message, uint32_t number, uint8_t *out)
     return len;
 }
 
-bool cbt_member_join(struct cbt_arena *arena, struct cbt_text record, uint32_t number,
-                     struct cbt_text *ret_payload)
+static bool all_sound(struct cbt_text message, uint32_t number)
 {
+    struct cbt_wire wire = cbt_wire_of(message);
+    struct cbt_field field;
+    while (cbt_wire_next(&wire, &field) > 0)
+        if (field.number == number && field.type == CBT_WIRE_LEN && !cbt_wire_sound(field.bytes))
+            return false;
+    return true;
+}
+
+int cbt_member_join(struct cbt_arena *arena, struct cbt_text record, uint32_t number,
+                    struct cbt_text *ret_payload)
+{
+    if (!all_sound(record, number))
+        return CBT_EINVAL;
     size_t len = join(record, number, NULL);
     uint8_t *joined = cbt_arena_alloc(arena, len);
     if (joined == NULL)
-        return false;
+        return CBT_ELIMIT;
     join(record, number, joined);
     *ret_payload = (struct cbt_text){joined, len};
-    return true;
+    return CBT_OK;
 }
 
 int cbt_member_repeats(const struct cbt_member_row *row, struct cbt_text payload)
@@ -83,13 +98,13 @@ static uint8_t *put_varint(uint8_t *out, size_t value)
     return out;
 }
 
-bool cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *row, struct cbt_text *payload)
+int cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *row, struct cbt_text *payload)
 {
     /* Each joined field costs at most a tag and a length more than what it replaces: 31 times 2 and 5 bytes.
      */
     uint8_t *flat = cbt_arena_alloc(arena, payload->len + 256);
     if (flat == NULL)
-        return false;
+        return CBT_ELIMIT;
     struct cbt_wire wire = cbt_wire_of(*payload);
     struct cbt_field field;
     uint8_t *out = flat;
@@ -103,8 +118,9 @@ bool cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *ro
         if ((row->singular >> number & 1) == 0)
             continue;
         struct cbt_text joined;
-        if (!cbt_member_join(arena, *payload, number, &joined))
-            return false;
+        int rc = cbt_member_join(arena, *payload, number, &joined);
+        if (rc != 0)
+            return rc;
         bool present = joined.len > 0;
         if (!present) {
             wire = cbt_wire_of(*payload);
@@ -119,5 +135,5 @@ bool cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *ro
         out += joined.len;
     }
     *payload = (struct cbt_text){flat, (size_t)(out - flat)};
-    return true;
+    return CBT_OK;
 }

@@ -20,14 +20,14 @@ struct cbt_member_row {
 void cbt_members_init(struct cbt_member_row rows[CBT_MEMBERS]);
 
 /* All occurrences of a member in a record, their payloads joined: by the definition of protobuf that is the
- * merged member. False where the arena is full. */
-bool cbt_member_join(struct cbt_arena *arena, struct cbt_text record, uint32_t number,
-                     struct cbt_text *ret_payload);
+ * merged member. CBT_EINVAL where one of them is malformed on its own, CBT_ELIMIT where the arena is full. */
+int cbt_member_join(struct cbt_arena *arena, struct cbt_text record, uint32_t number,
+                    struct cbt_text *ret_payload);
 
 /* Whether a member's payload repeats a singular sub-message: 1, 0, or -1 where it is malformed. */
 int cbt_member_repeats(const struct cbt_member_row *row, struct cbt_text payload);
 
-/* Rewrites such a payload so that each comes once. False where the arena is full. */
-bool cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *row, struct cbt_text *payload);
+/* Rewrites such a payload so that each comes once. CBT_EINVAL and CBT_ELIMIT as above. */
+int cbt_member_flatten(struct cbt_arena *arena, const struct cbt_member_row *row, struct cbt_text *payload);
 
 #endif

@@ -205,6 +205,21 @@ static void field_number_that_protobuf_does_not_have_is_malformed(void **state)
     cbt_decoder_free(decoder);
 }
 
+/* Joined, the pieces would read as one field: 7, that hides the `open` which the peek sees, or `open` itself.
+ */
+static void repeated_member_whose_pieces_are_broken_is_malformed(void **state)
+{
+    (void)state;
+    struct cbt_decoder *decoder = decoder_new(1 << 20);
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x72\2\x3A\2\x72\2\x0A\0"), CBT_DEAD_malformed);
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x72\1\x0A\x72\1\0"), CBT_DEAD_malformed);
+    expect_dead(decoder, TEXT("\x0A\1\x08\x0A\1\4"), CBT_DEAD_malformed); /* the header */
+    /* One level down: the pieces of crossproc's open, and of env's endpoint. */
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x72\6\x0A\1\x10\x0A\1\5"), CBT_DEAD_malformed);
+    expect_dead(decoder, TEXT("\x0A\2\x08\4\x6A\6\x0A\1\x08\x0A\1\7"), CBT_DEAD_malformed);
+    cbt_decoder_free(decoder);
+}
+
 static void record_cut_anywhere_never_crashes(void **state)
 {
     (void)state;
@@ -534,6 +549,7 @@ int main(void)
         cmocka_unit_test(unknown_record_keeps_its_header_and_raw_bytes),
         cmocka_unit_test(reasons_tell_malformed_from_no_header),
         cmocka_unit_test(field_number_that_protobuf_does_not_have_is_malformed),
+        cmocka_unit_test(repeated_member_whose_pieces_are_broken_is_malformed),
         cmocka_unit_test(record_cut_anywhere_never_crashes),
         cmocka_unit_test(record_that_outgrows_the_arena_is_too_complex_and_the_next_one_decodes),
         cmocka_unit_test(repeated_members_cost_no_more_than_their_bytes),
