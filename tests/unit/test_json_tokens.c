@@ -88,6 +88,11 @@ static void an_arena_too_small_is_a_limit_reached(void **state)
     assert_int_equal(cbt_arena_init(&small, 64, &err), 0);
     assert_int_equal(cbt_json_tokens(CBT_TEXT("[1,2,3,4,5,6]"), &small, &tokens, &err), CBT_ELIMIT);
     assert_non_null(strstr(err.text, "decode.arena_max_bytes (64)"));
+    assert_true(small.exhausted);
+    cbt_arena_reset(&small);
+    assert_int_equal(cbt_json_tokens(CBT_TEXT("[1,2]"), &small, &tokens, &err), 0);
+    assert_int_equal(tokens.count, 3);
+    assert_false(small.exhausted);
     cbt_arena_free(&small);
 }
 
