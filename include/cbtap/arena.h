@@ -46,13 +46,13 @@ static inline void cbt_arena_reset(struct cbt_arena *arena)
     arena->exhausted = false;
 }
 
-/* Gives back what was allocated since `used` was that much; pages stay until the next reset. */
+/* Gives back what was allocated since `used` was that much; pages stay until the next reset, and so does
+ * `exhausted`. */
 static inline void cbt_arena_rewind(struct cbt_arena *arena, size_t used)
 {
     if (arena->used > arena->committed)
         arena->committed = arena->used;
     arena->used = used;
-    arena->exhausted = false;
 }
 
 /* Aligned to 8 bytes; NULL, and `exhausted` set, where the arena is full. */

@@ -22,8 +22,8 @@ struct cbt_format {
      * main */
     int (*open)(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err);
     /* Appends one record's value to `out`. CBT_EINVAL: the event cannot be written (text says why);
-     * CBT_ELIMIT: out->failed. On failure what was appended is to be ignored. No allocation, no locale, no
-     * printf. @thread worker */
+     * CBT_ELIMIT: out->failed, or event->arena->exhausted. On failure what was appended is to be ignored. No
+     * allocation but in event->arena, no locale, no printf. @thread worker */
     int (*encode)(const void *self, const struct cbt_event *event, struct cbt_buf *out, struct cbt_err *err);
     void (*close)(void *self); /* NULL is fine. @thread main */
 };

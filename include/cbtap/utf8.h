@@ -3,6 +3,7 @@
 #ifndef CBTAP_UTF8_H
 #define CBTAP_UTF8_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Length of the sequence at `s` (at least one byte, the first not ASCII): positive where it is well-formed
@@ -32,6 +33,23 @@ static inline int cbt_utf8_sequence(const uint8_t *s, const uint8_t *end)
         high = 0xBF;
     }
     return need + 1;
+}
+
+/* Bytes that a character takes. @thread any */
+static inline size_t cbt_utf8_len(uint32_t c)
+{
+    return 1u + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000);
+}
+
+/* Writes a character, at most four bytes, and returns their end. @thread any */
+static inline uint8_t *cbt_utf8_put(uint8_t *p, uint32_t c)
+{
+    static const uint8_t lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    size_t len = cbt_utf8_len(c);
+    for (size_t i = len - 1; i > 0; i--, c >>= 6)
+        p[i] = (uint8_t)(0x80 | (c & 0x3F));
+    p[0] = (uint8_t)(lead[len] | c);
+    return p + len;
 }
 
 #endif

@@ -88,33 +88,17 @@ bool cbt_json_string_is(struct cbt_text source, struct cbt_text plain)
     return s == end && i == plain.len;
 }
 
-static size_t utf8_len(uint32_t c)
-{
-    return 1u + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000);
-}
-
 struct cbt_json_string_size cbt_json_string_size(struct cbt_text source)
 {
     struct cbt_json_string_size size = {0};
     for (const uint8_t *s = source.data, *end = s + source.len; s < end; size.chars++)
-        size.bytes += utf8_len(cbt_json_char(&s, end));
+        size.bytes += cbt_utf8_len(cbt_json_char(&s, end));
     return size;
 }
 
 uint8_t *cbt_json_string_decode(struct cbt_text source, uint8_t *out)
 {
-    static const uint8_t lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (const uint8_t *s = source.data, *end = s + source.len; s < end;) {
-        uint32_t c = cbt_json_char(&s, end);
-        size_t len = utf8_len(c);
-        if (len == 1) {
-            *out++ = (uint8_t)c;
-            continue;
-        }
-        for (size_t i = len - 1; i > 0; i--, c >>= 6)
-            out[i] = (uint8_t)(0x80 | (c & 0x3F));
-        out[0] = (uint8_t)(lead[len] | c);
-        out += len;
-    }
+    for (const uint8_t *s = source.data, *end = s + source.len; s < end;)
+        out = cbt_utf8_put(out, cbt_json_char(&s, end));
     return out;
 }

@@ -272,6 +272,7 @@ int cbt_decode_notification(struct cbt_decoder *decoder, struct cbt_text json, s
     } else {
         /* What a format put there for the event before is no longer needed. */
         cbt_arena_rewind(&decoder->arena, decoder->note_used);
+        decoder->arena.exhausted = false;
         note->entry = (unsigned)*cursor;
     }
     *cursor = ALL_GIVEN;

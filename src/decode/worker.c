@@ -152,7 +152,9 @@ static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct 
         if (rc != 0 && !dead) {
             dead = true;
             struct cbt_part own = part_of(part, event);
-            own.reason = rc == CBT_ELIMIT ? CBT_DEAD_record_too_large : CBT_DEAD_malformed;
+            own.reason = rc != CBT_ELIMIT          ? CBT_DEAD_malformed
+                         : event->arena->exhausted ? CBT_DEAD_too_complex
+                                                   : CBT_DEAD_record_too_large;
             if (set_aside(w, &own, err.text) != 0)
                 return CBT_EIO;
         }
