@@ -18,6 +18,9 @@ struct cbt_format_options {
 
 struct cbt_format {
     const char *name;
+    /* Its records say type, sensor_id and host in headers, where the sink has such; the value alone would
+     * not. */
+    bool headers;
     /* Copies what it needs of the options. One instance serves all workers: encode only reads it. @thread
      * main */
     int (*open)(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err);

@@ -74,6 +74,7 @@ struct cbt_record {
     uint32_t value_len;
     uint32_t key_len;
     int32_t sensor_id;
+    uint32_t host_len; /* of the host's name, right behind the value; 0 where the format wants no headers */
 
     /* The sink's. */
     uint64_t seq; /* submission number: the order in which records are sent again */

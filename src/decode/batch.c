@@ -22,6 +22,7 @@
 #define RECORD_MARGIN_BYTES 1024
 #define CREDIT_RECORDS      64 /* charged at once */
 #define KEY_MAX_BYTES       64
+#define HEADERS_BYTES       384 /* of three headers in librdkafka, without the texts of host and type */
 
 int cbt_batch_init(struct cbt_batch *batch, const struct cbt_worker_context *context, struct cbt_alarm *alarm,
                    const _Atomic bool *quit, struct cbt_err *err)
@@ -306,22 +307,6 @@ static void commit(struct cbt_batch *batch, unsigned outlet, struct cbt_record *
         cbt_batch_flush(batch);
 }
 
-static uint32_t put_decimal(uint8_t *out, int32_t number)
-{
-    uint8_t digits[12];
-    uint32_t count = 0, len = 0;
-    uint32_t left = number < 0 ? 0u - (uint32_t)number : (uint32_t)number;
-    do {
-        digits[count++] = (uint8_t)('0' + left % 10);
-        left /= 10;
-    } while (left != 0);
-    if (number < 0)
-        out[len++] = '-';
-    while (count > 0)
-        out[len++] = digits[--count];
-    return len;
-}
-
 /* The record's key; its text is written at `space` where the frame does not have it yet. */
 static void set_key(struct cbt_batch *batch, enum cbt_part_kind kind, const struct cbt_outlet *outlet,
                     const struct cbt_event *event, struct cbt_record *record, uint8_t *space)
@@ -338,7 +323,7 @@ static void set_key(struct cbt_batch *batch, enum cbt_part_kind kind, const stru
     }
     if (batch->key == NULL || batch->key_sensor_id != event->env.sensor_id) {
         batch->key_sensor_id = event->env.sensor_id;
-        batch->key_len = put_decimal(space, event->env.sensor_id);
+        batch->key_len = cbt_put_decimal(space, event->env.sensor_id);
         batch->key = space;
     }
     record->key = batch->key;
@@ -361,6 +346,16 @@ static bool keep_type(struct cbt_batch *batch, struct cbt_text type)
     return true;
 }
 
+/* Puts the host behind the value, for the headers: the event's own text dies with it. Leaves free what
+ * librdkafka's copy of the headers takes, so that it is charged. What does not fit fails `buf`. */
+static void keep_host(struct cbt_buf *buf, const struct cbt_event *event)
+{
+    struct cbt_text host = event->env.host_name;
+    if (host.len > 0)
+        cbt_buf_put(buf, host.data, host.len);
+    cbt_buf_reserve(buf, HEADERS_BYTES + host.len + event->type_name.len);
+}
+
 int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const struct cbt_event *event,
                         struct cbt_err *err)
 {
@@ -381,22 +376,28 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const st
         return CBT_EIO;
     if (rc != 0)
         return rc;
-    if (buf.failed || cbt_buf_len(&buf) > batch->context->value_max_bytes)
+    bool headers = outlet->format->headers;
+    size_t value_len = cbt_buf_len(&buf), host_len = headers ? event->env.host_name.len : 0;
+    if (headers)
+        keep_host(&buf, event);
+    if (buf.failed || value_len > batch->context->value_max_bytes)
         return cbt_err_set(err, CBT_ELIMIT, "its output is larger than %zu bytes",
                            batch->context->value_max_bytes);
     bool notification = kind == CBT_PART_NOTIFICATION;
     struct cbt_record *record = (struct cbt_record *)(void *)(buf.begin - head);
     *record = (struct cbt_record){.frame = batch->frame,
                                   .value = buf.begin,
-                                  .value_len = (uint32_t)cbt_buf_len(&buf),
+                                  .value_len = (uint32_t)value_len,
                                   .type_name = notification ? batch->type : event->type_name,
                                   .event_type_name = notification ? batch->type : event->event_type_name,
                                   .unix_ms = event->unix_ms,
-                                  .sensor_id = event->env.sensor_id};
+                                  .sensor_id = event->env.sensor_id,
+                                  .host_len = (uint32_t)host_len};
     set_key(batch, kind, outlet, event, record, (uint8_t *)(record + 1));
     if (event->unix_ms != 0)
         batch->frame->last_event_unix_ms = event->unix_ms;
-    commit(batch, outlet_index, record, buf.pos);
+    commit(batch, outlet_index, record,
+           headers ? buf.pos + HEADERS_BYTES + host_len + event->type_name.len : buf.pos);
     return CBT_OK;
 }
 

@@ -165,6 +165,8 @@ struct kafka {
     bool topic_is_fixed;
     bool stamped; /* kafka_timestamp is not produce */
     bool stamp_event;
+    bool headers;    /* the format's records have them */
+    bool one_by_one; /* either: what a batch cannot carry */
 
     pthread_mutex_t lock;       /* never on the ordinary way of a batch */
     pthread_cond_t changed;     /* changes has grown, or the gate */
@@ -289,10 +291,10 @@ void kafka_submit(void *self, unsigned worker, struct cbt_record *const recs[], 
 /* A record's partition at the moment; the topic's partitions must be known. */
 int32_t kafka_partition_of(const struct kafka_topic *topic, int32_t partitions,
                            const struct cbt_record *record, uint64_t random);
-/* Bytes that the record takes in a batch of its own. */
-uint64_t kafka_record_bytes(const struct cbt_record *record);
-/* Produces with the record's timestamp, which a batch cannot carry. */
-rd_kafka_resp_err_t kafka_produce_stamped(const struct kafka *k, int64_t now_ms, struct cbt_record *record);
+/* Bytes that the record takes in a batch of its own, with or without headers. */
+uint64_t kafka_record_bytes(const struct cbt_record *record, bool headers);
+/* Produces with the record's timestamp and headers, which a batch cannot carry. */
+rd_kafka_resp_err_t kafka_produce_one(const struct kafka *k, int64_t now_ms, struct cbt_record *record);
 
 /* ---- kafka_delivery.c ---- */
 

@@ -76,7 +76,7 @@ void kafka_dead_refuse(struct kafka *k, struct cbt_record *record, const char *w
     if (refused != NULL) {
         snprintf(refused->detail, sizeof(refused->detail),
                  "%s: %" PRIu64 " bytes in a batch of its own, and topic %.100s takes %" PRIu32, why,
-                 kafka_record_bytes(record), topic->name, atomic_load(&topic->max_bytes));
+                 kafka_record_bytes(record, k->headers), topic->name, atomic_load(&topic->max_bytes));
         refused->dead = (struct cbt_dead_letter){.reason = CBT_DEAD_refused, .detail = refused->detail};
         record->dead = &refused->dead;
         record->state = KAFKA_REFUSED;

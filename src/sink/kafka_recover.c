@@ -157,8 +157,8 @@ static rd_kafka_resp_err_t produce(struct kafka *k, struct cbt_record *record)
         record->partition = kafka_partition_of(topic, partitions, record, 0);
     else if (partitions != 0 && record->partition >= partitions)
         record->partition %= partitions;
-    if (k->stamped)
-        return kafka_produce_stamped(k, cbt_wall_ms(), record);
+    if (k->one_by_one)
+        return kafka_produce_one(k, cbt_wall_ms(), record);
     if (rd_kafka_produce(topic->handle, record->partition, 0, kafka_bytes(record->value), record->value_len,
                          record->key, record->key_len, record) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;

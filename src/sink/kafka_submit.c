@@ -22,6 +22,11 @@
 #define BATCH_HEAD_BYTES   61
 #define RECORD_FIXED_BYTES 4
 
+/* The names of the headers. */
+#define TYPE      "type"
+#define SENSOR_ID "sensor_id"
+#define HOST      "host"
+
 #define WAIT_MS 1000
 
 enum outcome {
@@ -38,10 +43,20 @@ static uint64_t varint_bytes(uint64_t n)
     return bytes;
 }
 
-uint64_t kafka_record_bytes(const struct cbt_record *record)
+static uint64_t header_bytes(size_t name_len, size_t value_len)
+{
+    return varint_bytes(name_len) + name_len + varint_bytes(value_len) + value_len;
+}
+
+uint64_t kafka_record_bytes(const struct cbt_record *record, bool headers)
 {
     uint64_t body = RECORD_FIXED_BYTES + varint_bytes(record->key_len) + record->key_len +
                     varint_bytes(record->value_len) + record->value_len;
+    uint8_t sensor_id[CBT_DECIMAL_BYTES];
+    if (headers)
+        body += header_bytes(strlen(TYPE), record->type_name.len) +
+                header_bytes(strlen(SENSOR_ID), cbt_put_decimal(sensor_id, record->sensor_id)) +
+                header_bytes(strlen(HOST), record->host_len);
     return BATCH_HEAD_BYTES + varint_bytes(body) + body;
 }
 
@@ -54,17 +69,45 @@ int32_t kafka_partition_of(const struct kafka_topic *topic, int32_t partitions,
                                             NULL);
 }
 
-rd_kafka_resp_err_t kafka_produce_stamped(const struct kafka *k, int64_t now_ms, struct cbt_record *record)
+/* 0: librdkafka's own, the time of the hand-over. */
+static int64_t timestamp_of(const struct kafka *k, int64_t now_ms, const struct cbt_record *record)
 {
+    if (!k->stamped)
+        return 0;
     int64_t timestamp = k->stamp_event ? record->unix_ms : record->frame->arrived_wall_ms;
     /* Brokers refuse what lies ahead of their own clock. */
-    if (timestamp <= 0 || timestamp > now_ms)
-        timestamp = now_ms;
-    return rd_kafka_producev(k->producer->rk, RD_KAFKA_V_RKT(k->topics[record->topic].handle),
-                             RD_KAFKA_V_PARTITION(record->partition),
-                             RD_KAFKA_V_VALUE(kafka_bytes(record->value), record->value_len),
-                             RD_KAFKA_V_KEY(record->key, record->key_len), RD_KAFKA_V_TIMESTAMP(timestamp),
-                             RD_KAFKA_V_OPAQUE(record), RD_KAFKA_V_END);
+    return timestamp <= 0 || timestamp > now_ms ? now_ms : timestamp;
+}
+
+static rd_kafka_vu_t header(const char *name, const void *value, size_t len)
+{
+    return (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_HEADER,
+                           .u.header = {.name = name, .val = value, .size = (ssize_t)len}};
+}
+
+rd_kafka_resp_err_t kafka_produce_one(const struct kafka *k, int64_t now_ms, struct cbt_record *record)
+{
+    uint8_t sensor_id[CBT_DECIMAL_BYTES];
+    rd_kafka_vu_t parts[9] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = k->topics[record->topic].handle},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->partition},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {kafka_bytes(record->value), record->value_len}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {kafka_bytes(record->key), record->key_len}},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = timestamp_of(k, now_ms, record)},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record},
+    };
+    size_t count = 6;
+    if (k->headers) {
+        parts[count++] = header(TYPE, record->type_name.data, record->type_name.len);
+        parts[count++] = header(SENSOR_ID, sensor_id, cbt_put_decimal(sensor_id, record->sensor_id));
+        parts[count++] = header(HOST, record->value + record->value_len, record->host_len);
+    }
+    rd_kafka_error_t *error = rd_kafka_produceva(k->producer->rk, parts, count);
+    if (error == NULL)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_resp_err_t failed = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    return failed;
 }
 
 static void set_aside(struct kafka_scratch *s, struct cbt_record *record)
@@ -140,8 +183,10 @@ static uint32_t find_buckets(struct kafka *k, struct kafka_scratch *s, uint32_t 
         record->partition = s->buckets[bucket].partition;
         record->state = KAFKA_FRESH;
         s->bucket_of[i] = bucket;
-        if (__builtin_expect(record->value_len + (uint64_t)record->key_len + 256 > max_bytes, 0) &&
-            kafka_record_bytes(record) > max_bytes)
+        uint64_t about = record->value_len + (uint64_t)record->key_len + 256;
+        if (k->headers)
+            about += record->host_len + record->type_name.len;
+        if (__builtin_expect(about > max_bytes, 0) && kafka_record_bytes(record, k->headers) > max_bytes)
             record->state = KAFKA_TOO_LARGE;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -178,15 +223,15 @@ static void fill_messages(struct kafka_scratch *s, uint32_t count, uint32_t buck
     }
 }
 
-/* One by one, for a timestamp does not go with a batch; stops where one does not go in, for the order's sake.
- */
-static int produce_stamped(struct kafka *k, rd_kafka_message_t *messages, uint32_t count)
+/* One by one, for timestamps and headers do not go with a batch; stops where one does not go in, for the
+ * order's sake. */
+static int produce_one_by_one(struct kafka *k, rd_kafka_message_t *messages, uint32_t count)
 {
     int64_t now_ms = cbt_wall_ms();
     int taken = 0;
     rd_kafka_resp_err_t stopped = RD_KAFKA_RESP_ERR_NO_ERROR;
     for (uint32_t i = 0; i < count; i++) {
-        messages[i].err = stopped != 0 ? stopped : kafka_produce_stamped(k, now_ms, messages[i]._private);
+        messages[i].err = stopped != 0 ? stopped : kafka_produce_one(k, now_ms, messages[i]._private);
         if (messages[i].err == RD_KAFKA_RESP_ERR_NO_ERROR)
             taken++;
         else if (messages[i].err != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
@@ -216,9 +261,9 @@ static uint32_t produce_bucket(struct kafka *k, struct kafka_scratch *s, const s
                                uint32_t kept, enum outcome *ret_outcome)
 {
     rd_kafka_message_t *messages = &s->messages[bucket->end - bucket->count];
-    int taken = k->stamped ? produce_stamped(k, messages, bucket->count)
-                           : rd_kafka_produce_batch(k->topics[bucket->topic].handle, bucket->partition, 0,
-                                                    messages, (int)bucket->count);
+    int taken = k->one_by_one ? produce_one_by_one(k, messages, bucket->count)
+                              : rd_kafka_produce_batch(k->topics[bucket->topic].handle, bucket->partition, 0,
+                                                       messages, (int)bucket->count);
     if (__builtin_expect(taken == (int)bucket->count, 1))
         return kept;
     for (uint32_t i = 0; i < bucket->count; i++) {

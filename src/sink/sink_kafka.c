@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cbtap/clock.h"
+#include "cbtap/format.h"
 #include "sink/kafka.h"
 
 #define CLOSE_STEP_MS   20
@@ -113,6 +114,9 @@ static struct kafka *make(const struct cbt_sink_context *context)
     k->name = context->config->name;
     k->stamped = strcmp(k->options->kafka_timestamp, "produce") != 0;
     k->stamp_event = strcmp(k->options->kafka_timestamp, "event") == 0;
+    const struct cbt_format *format = cbt_format_find(k->options->format);
+    k->headers = format != NULL && format->headers;
+    k->one_by_one = k->stamped || k->headers;
     k->inbox_end = &k->inbox;
     k->dead.waiting_end = &k->dead.waiting;
     k->recovery.random = (uint64_t)cbt_now_ns();

@@ -324,14 +324,21 @@ static void record_sizes_are_those_of_the_format(void **state)
     (void)state;
     struct cbt_record record = {0};
     /* 61 of the batch's head; length, attributes, two deltas, two lengths, header count: one byte each. */
-    assert_int_equal(kafka_record_bytes(&record), 61 + 7);
+    assert_int_equal(kafka_record_bytes(&record, false), 61 + 7);
     record.value_len = 63;
-    assert_int_equal(kafka_record_bytes(&record), 61 + 8 + 63);
+    assert_int_equal(kafka_record_bytes(&record, false), 61 + 8 + 63);
     record.value_len = 64; /* its length takes two bytes, as does the record's */
-    assert_int_equal(kafka_record_bytes(&record), 61 + 9 + 64);
+    assert_int_equal(kafka_record_bytes(&record, false), 61 + 9 + 64);
     record.key_len = 100;
     record.value_len = 1000000;
-    assert_int_equal(kafka_record_bytes(&record), 61 + 3 + 4 + 2 + 100 + 3 + 1000000);
+    assert_int_equal(kafka_record_bytes(&record, false), 61 + 3 + 4 + 2 + 100 + 3 + 1000000);
+    /* Headers: lengths and texts of type, sensor_id (-2147483648), host. */
+    record.type_name = CBT_TEXT("ingress.event.filemod");
+    record.sensor_id = INT32_MIN;
+    record.host_len = 100;
+    assert_int_equal(kafka_record_bytes(&record, true), 61 + 3 + 4 + 2 + 100 + 3 + 1000000 +
+                                                            (1 + 4 + 1 + 21) + (1 + 9 + 1 + 11) +
+                                                            (1 + 4 + 2 + 100));
 }
 
 /* ---- the end ---- */
