@@ -83,6 +83,12 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
                      const struct cbt_environment *frame_env, struct cbt_event *ret_event,
                      enum cbt_dead_reason *ret_reason, struct cbt_err *err);
 
+/* The type of a notification, which its routing key alone tells (feed.<id>.<rest> is feed.<rest>), for the
+ * filter; the text lives until the next call on the decoder. False where even for that the arena is too
+ * small: decoding will say so. @thread worker */
+bool cbt_notification_type(struct cbt_decoder *decoder, struct cbt_text routing_key,
+                           struct cbt_text *ret_type);
+
 /* One notification: type from the routing key (feed.<id>.<rest> is feed.<rest>), sensor id and time where it,
  * or else this event's entry of docs, has them. A notification gives an event for each entry of its docs:
  * call with *cursor = 0 first, until it returns 0 for no more; 1: an event, which lives until the next call;

@@ -104,6 +104,14 @@ static bool take_notification(struct cbt_export *x, const struct cbt_export_plac
                               struct cbt_part *part, unsigned *broken)
 {
     struct cbt_export_count *count = &x->counts[CBT_TYPE_NOTIFICATION];
+    struct cbt_text type;
+    if (cbt_notification_type(x->decoder, x->routing_key, &type)) {
+        note_type(x, type);
+        if (!cbt_filter_takes_name(x->filter, type)) {
+            count->filtered++;
+            return true;
+        }
+    }
     size_t cursor = 0;
     for (;;) {
         struct cbt_event event;
@@ -117,10 +125,7 @@ static bool take_notification(struct cbt_export *x, const struct cbt_export_plac
             leave_out(place, part, err.text, count);
             return true;
         }
-        note_type(x, event.type_name);
-        if (!cbt_filter_takes_name(x->filter, event.type_name))
-            count->filtered++;
-        else if (!emit(x, place, part, &event))
+        if (!emit(x, place, part, &event))
             return false;
     }
 }

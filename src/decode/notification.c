@@ -115,6 +115,13 @@ static bool type_of(struct cbt_arena *arena, struct cbt_text key, struct cbt_tex
     return true;
 }
 
+bool cbt_notification_type(struct cbt_decoder *decoder, struct cbt_text routing_key,
+                           struct cbt_text *ret_type)
+{
+    cbt_arena_reset(&decoder->arena);
+    return type_of(&decoder->arena, routing_key, ret_type);
+}
+
 static int too_complex(const struct cbt_arena *arena, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
     *ret_reason = CBT_DEAD_too_complex;

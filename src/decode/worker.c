@@ -190,12 +190,19 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
                                 unsigned *broken)
 {
     struct cbt_stats *stats = w->context.stats;
+    const struct cbt_text routing_key = w->batch.frame->routing_key;
+    struct cbt_text type;
+    if (cbt_notification_type(w->decoder, routing_key, &type) && !cbt_filter_takes_name(filter, type)) {
+        cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
+        cbt_add(&stats->filtered[CBT_FILTERED_type], 1);
+        return CBT_OK;
+    }
     size_t cursor = 0;
     for (;;) {
         struct cbt_event event;
         struct cbt_err err = {0};
-        int rc = cbt_decode_notification(w->decoder, part->data, w->batch.frame->routing_key, &cursor, &event,
-                                         &part->reason, &err);
+        int rc = cbt_decode_notification(w->decoder, part->data, routing_key, &cursor, &event, &part->reason,
+                                         &err);
         if (rc == 0)
             return CBT_OK;
         cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
@@ -203,9 +210,7 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
             (*broken)++;
             return set_aside(w, part, err.text);
         }
-        if (!cbt_filter_takes_name(filter, event.type_name))
-            cbt_add(&stats->filtered[CBT_FILTERED_type], 1);
-        else if ((rc = emit(w, part, &event)) != 0)
+        if ((rc = emit(w, part, &event)) != 0)
             return rc;
     }
 }

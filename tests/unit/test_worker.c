@@ -29,10 +29,30 @@ static void notifications_keep_their_types(void **state)
     worker_bed_free(bed);
 }
 
+/* The filter acts before validity is judged (spec interface.md). */
+static void a_broken_notification_of_a_dropped_type_is_filtered(void **state)
+{
+    (void)state;
+    struct worker_bed *bed = worker_bed_new();
+    cbt_filter_free(bed->filter);
+    assert_int_equal(cbt_filter_new(&bed->filter, "*", "feed.*", NULL), 0);
+    worker_bed_start(bed, "json", &(struct cbt_format_options){.server_name = "s"});
+    worker_bed_push(bed, text_of("{\"a\":"), "application/json", "feed.7.hit", NULL);
+    worker_bed_push(bed, text_of("{\"docs\":[{},{}]}"), "application/json", "feed.7.hit", NULL);
+    worker_bed_push(bed, text_of("{\"a\":"), "application/json", "watchlist.7.hit", NULL);
+    worker_bed_await(bed, 1);
+    assert_non_null(bed->records[0]->dead);
+    assert_int_equal(bed->records[0]->dead->reason, CBT_DEAD_not_json);
+    assert_int_equal(atomic_load(&bed->stats->filtered[CBT_FILTERED_type]), 2);
+    assert_int_equal(atomic_load(&bed->stats->events[CBT_TYPE_NOTIFICATION]), 3);
+    worker_bed_free(bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(notifications_keep_their_types),
+        cmocka_unit_test(a_broken_notification_of_a_dropped_type_is_filtered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
