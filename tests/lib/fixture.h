@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What tests of decoding share: limits, a growing buffer, files, and one record through decoder and format.
- */
+/* What tests of decoding share: limits, files, and one record through decoder and format. */
 #ifndef TESTS_LIB_FIXTURE_H
 #define TESTS_LIB_FIXTURE_H
 
@@ -18,6 +17,7 @@
 
 #include "cbtap/decode.h"
 #include "cbtap/format.h"
+#include "exact_buf.h"
 
 static const struct cbt_decode_limits fixture_limits = {
     .arena_max_bytes = 32u << 20,
@@ -30,46 +30,6 @@ static const struct cbt_decode_limits fixture_limits = {
 static inline struct cbt_text text_of(const char *text)
 {
     return (struct cbt_text){(const uint8_t *)text, strlen(text)};
-}
-
-/* --- a buffer that moves to memory of exactly the size that was asked for, so that every byte written beyond
- * what was reserved is one that a sanitizer sees --- */
-
-struct exact_buf {
-    struct cbt_buf buf;
-    size_t step;  /* bytes more than asked for */
-    size_t limit; /* of all */
-    unsigned growths;
-};
-
-static inline bool exact_grow(struct cbt_buf *buf, size_t bytes)
-{
-    struct exact_buf *exact = buf->owner;
-    size_t len = cbt_buf_len(buf), size = len + bytes + exact->step;
-    if (size > exact->limit)
-        return false;
-    uint8_t *moved = malloc(size);
-    if (moved == NULL)
-        abort();
-    memset(moved, 0xA5, size);
-    if (len > 0)
-        memcpy(moved, buf->begin, len);
-    free(buf->begin);
-    buf->begin = moved;
-    buf->pos = moved + len;
-    buf->end = moved + size;
-    exact->growths++;
-    return true;
-}
-
-static inline void exact_init(struct exact_buf *exact, size_t step, size_t limit)
-{
-    *exact = (struct exact_buf){.buf = {.grow = exact_grow, .owner = exact}, .step = step, .limit = limit};
-}
-
-static inline void exact_free(struct exact_buf *exact)
-{
-    free(exact->buf.begin);
 }
 
 /* --- files --- */
