@@ -280,6 +280,18 @@ static void broken_entries_have_their_reasons_alone_and_among_others(void **stat
     pb_free(&bundle);
 }
 
+/* A zip of its own has 32 bits for its size. */
+static void entry_that_claims_more_than_4_gib_is_over_the_limit_by_itself_too(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(20, 5);
+    const struct broken_row row = {
+        {.name = "liar", .content = pb_text(&bundle), .method = 8, .zip64 = 1, .size_error = UINT32_MAX},
+        CBT_DEAD_zip_inflated};
+    expect_entry_broken_among_others(&row, fixture_limits);
+    pb_free(&bundle);
+}
+
 static void garbage_in_the_deflate_stream_is_malformed(void **state)
 {
     (void)state;
@@ -502,6 +514,7 @@ int main(void)
         cmocka_unit_test(several_entries_come_in_the_order_of_the_directory),
         cmocka_unit_test(entry_cut_off_inside_is_truncated_and_the_next_entry_goes_on),
         cmocka_unit_test(broken_entries_have_their_reasons_alone_and_among_others),
+        cmocka_unit_test(entry_that_claims_more_than_4_gib_is_over_the_limit_by_itself_too),
         cmocka_unit_test(garbage_in_the_deflate_stream_is_malformed),
         cmocka_unit_test(inflated_limit_counts_all_entries_of_a_message),
         cmocka_unit_test(too_many_entries_make_the_whole_message_one_dead_letter),
