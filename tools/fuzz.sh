@@ -18,8 +18,8 @@ build=build/fuzz
 
 usage() { sed -n 's/^# \{0,1\}//; 3,14p' "$0" >&2; exit 2; }
 
-# Formats share the records.
-corpus_of() { case $1 in record_*) echo record ;; *) echo "$1" ;; esac; }
+# Formats share their inputs.
+corpus_of() { case $1 in record_* | notification_*) echo "${1%_*}" ;; *) echo "$1" ;; esac; }
 # Long enough for what the target tells apart: Redis has a way of its own for strings above 4 KiB.
 max_len_of() { case $1 in redis | zip) echo 16384 ;; *) echo 4096 ;; esac; }
 

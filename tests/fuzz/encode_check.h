@@ -35,6 +35,14 @@ static inline void *format_open(const struct cbt_format *format, bool links, boo
 /* Text may become six bytes for each, and be escaped a second time; the rest is keys, numbers and links. */
 #define ENCODED_BYTES_MAX(event) (16 * ((event)->raw.len + (event)->env.host_name.len) + 16384)
 
+/* A record's memory is never NULL, however little there is. */
+static inline void record_init(struct exact_buf *exact, size_t first, size_t step, size_t limit)
+{
+    exact_init(exact, step, SIZE_MAX / 4);
+    FUZZ_CHECK(cbt_buf_reserve(&exact->buf, first + 1), "no memory");
+    exact->limit = limit;
+}
+
 /* Leaves the arena as it was: what a format takes of it is not the event's. */
 static inline int encode_once(const struct cbt_format *format, const void *self,
                               const struct cbt_event *event, struct exact_buf *exact, struct cbt_err *err)
@@ -57,7 +65,7 @@ static inline int encode_check(const struct cbt_format *format, const void *self
                                const struct cbt_event *event, uint8_t variety, struct exact_buf *ret_exact)
 {
     struct cbt_err err = {0};
-    exact_init(ret_exact, 0, SIZE_MAX / 4);
+    record_init(ret_exact, 0, 0, SIZE_MAX / 4);
     int rc = encode_once(format, self, event, ret_exact, &err);
     size_t len = cbt_buf_len(&ret_exact->buf);
     FUZZ_CHECK(rc == 0 || rc == CBT_ELIMIT, "%d: %s", rc, err.text);
@@ -73,8 +81,7 @@ static inline int encode_check(const struct cbt_format *format, const void *self
         {0, 0, len + (size_t)variety * 64},    /* ends here or there behind what is needed */
     };
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-        exact_init(&other, ways[i].step, ways[i].limit);
-        FUZZ_CHECK(ways[i].first == 0 || cbt_buf_reserve(&other.buf, ways[i].first), "no memory");
+        record_init(&other, ways[i].first, ways[i].step, ways[i].limit);
         int other_rc = encode_once(format, self, event, &other, &err);
         FUZZ_CHECK(i > 0 || other_rc == rc, "%d, then %d", rc, other_rc);
         FUZZ_CHECK(other_rc == 0 || other_rc == CBT_ELIMIT, "%d: %s", other_rc, err.text);

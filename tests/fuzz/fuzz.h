@@ -24,6 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                                    \
     } while (0)
 
+/* Text as arguments of "%.*s". */
+#define FUZZ_SHOWN(text) (int)(text).len, (const char *)(text).data
+
 /* The first byte, which the input loses; 0 where there is none. */
 static inline uint8_t fuzz_byte(struct cbt_text *input)
 {

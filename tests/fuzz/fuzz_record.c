@@ -5,9 +5,7 @@
  */
 #include <inttypes.h>
 
-#include "cbtap/decode.h"
-#include "encode_check.h"
-#include "json_event_check.h"
+#include "format_check.h"
 
 #define ARENA_SMALL_BYTES 8192u
 #define ARENA_LARGE_BYTES (1u << 20)
@@ -89,9 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct exact_buf exact, again;
     rc = encode_check(under_test.format, self, &event, variety, &exact);
     if (rc == 0)
-        json_check_event(&event, (struct cbt_text){exact.buf.begin, cbt_buf_len(&exact.buf)});
+        format_check(&event, (struct cbt_text){exact.buf.begin, cbt_buf_len(&exact.buf)});
     FUZZ_CHECK(cbt_decode_event(decoder, record, frame_env, &event, &reason, &err) == 0, "%s", err.text);
-    exact_init(&again, 0, SIZE_MAX / 4);
+    record_init(&again, 0, 0, SIZE_MAX / 4);
     FUZZ_CHECK(encode_once(under_test.format, self, &event, &again, &err) == rc, "not %d again", rc);
     FUZZ_CHECK(rc != 0 || (cbt_buf_len(&again.buf) == cbt_buf_len(&exact.buf) &&
                            memcmp(again.buf.begin, exact.buf.begin, cbt_buf_len(&exact.buf)) == 0),
