@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 timeout_s=10 rss_limit_mb=2048
 build=build/fuzz
 
-usage() { sed -n 's/^# \{0,1\}//; 3,14p' "$0" >&2; exit 2; }
+usage() { sed -n 's/^# \{0,1\}//; 3,12p' "$0" >&2; exit 2; }
 
 # Formats share their inputs.
 corpus_of() { case $1 in record_* | notification_*) echo "${1%_*}" ;; *) echo "$1" ;; esac; }
@@ -92,9 +92,10 @@ seconds=$((minutes * 60))
 
 cmake --preset fuzz > /dev/null
 cmake --build --preset fuzz -j "$jobs"
-if [ ${#targets[@]} -eq 0 ]; then mapfile -t targets < <(cd $build/bin && printf '%s\n' fuzz_* | sed 's/^fuzz_//'); fi
+mapfile -t known < <(ctest --preset fuzz -N -R '^fuzz_' | sed -n 's/.* fuzz_\([a-z0-9_]*\)$/\1/p')
+if [ ${#targets[@]} -eq 0 ]; then targets=("${known[@]}"); fi
 for target in "${targets[@]}"; do
-  [ -x "$build/bin/fuzz_$target" ] || { echo "no target '$target'; there are: $(cd $build/bin && echo fuzz_*)" >&2; exit 2; }
+  [[ " ${known[*]} " = *" $target "* ]] || { echo "no target '$target'; there are: ${known[*]}" >&2; exit 2; }
 done
 mkdir -p $build/logs $build/findings
 tests/fuzz/seeds.py $build/seeds
