@@ -19,12 +19,14 @@ static inline struct cbt_decoder *decoder_open(size_t arena_bytes)
     return decoder;
 }
 
-static inline void *format_open(const struct cbt_format *format, bool links, bool float_time)
+static inline void *format_open(const struct cbt_format *format, bool links, bool float_time,
+                                const char *profile)
 {
     const struct cbt_format_options options = {
         .server_name = "cb \"server\"\t\xff",
         .server_url = links ? "https://edr.example" : NULL,
         .float_time = float_time,
+        .profile = profile,
     };
     void *self = NULL;
     struct cbt_err err = {0};

@@ -22,7 +22,7 @@ static void open_all(void)
     under_test.format = cbt_format_find(FUZZ_FORMAT);
     FUZZ_CHECK(under_test.format != NULL, "no format %s", FUZZ_FORMAT);
     for (unsigned i = 0; i < 2; i++)
-        under_test.self[i] = format_open(under_test.format, i != 0, false);
+        under_test.self[i] = format_open(under_test.format, i != 0, false, NULL);
 }
 
 static void check_event(const struct cbt_event *event, uint8_t options, uint8_t variety, struct cbt_text key)

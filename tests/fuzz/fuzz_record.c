@@ -12,12 +12,13 @@
 
 #define OPTION_LINKS      0x01u
 #define OPTION_FLOAT_TIME 0x02u
+#define OPTION_PROFILE    0x10u
 #define OPTION_SMALL      0x04u
 #define OPTION_FRAME_ENV  0x08u
 
 static struct {
     const struct cbt_format *format;
-    void *self[4]; /* by links and float time */
+    void *self[8]; /* by links, float time and profile */
     struct cbt_decoder *small, *large;
 } under_test;
 
@@ -27,9 +28,9 @@ static void open_all(void)
     under_test.large = decoder_open(ARENA_LARGE_BYTES);
     under_test.format = cbt_format_find(FUZZ_FORMAT);
     FUZZ_CHECK(under_test.format != NULL, "no format %s", FUZZ_FORMAT);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 8; i++)
         under_test.self[i] =
-            format_open(under_test.format, (i & OPTION_LINKS) != 0, (i & OPTION_FLOAT_TIME) != 0);
+            format_open(under_test.format, (i & 1) != 0, (i & 2) != 0, (i & 4) != 0 ? "cbef-3.8" : NULL);
 }
 
 /* Both peeks are told of the record alone, so is the event. */
@@ -66,7 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct cbt_text record = {data, size};
     uint8_t options = fuzz_byte(&record), variety = fuzz_byte(&record), sensor = fuzz_byte(&record);
     struct cbt_decoder *decoder = (options & OPTION_SMALL) != 0 ? under_test.small : under_test.large;
-    const void *self = under_test.self[options & (OPTION_LINKS | OPTION_FLOAT_TIME)];
+    const void *self =
+        under_test.self[(options & (OPTION_LINKS | OPTION_FLOAT_TIME)) | (options & OPTION_PROFILE) >> 2];
     const struct cbt_environment env = {.sensor_id = sensor,
                                         .host_name = CBT_TEXT("\"host\"\xc3"),
                                         .has_sensor_id = true,

@@ -118,7 +118,7 @@ def records():
 
 def record_seeds():
     for i, (name, record) in enumerate(records()):
-        yield name, bytes([i % 16, i * 7 % 256, i % 256]) + record
+        yield name, bytes([i % 32, i * 7 % 256, i % 256]) + record
     yield "small_arena", bytes([4, 0, 0]) + header() + chunk(2, b"") * 300
 
 
