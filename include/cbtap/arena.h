@@ -14,6 +14,15 @@
 
 #include "cbtap/err.h"
 
+/* AddressSanitizer is to see what is read or written where nothing is allocated, or no longer. Without it the
+ * header's own macros do nothing. */
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes)   ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
 /* Bytes behind any allocation that may be read (their content is arbitrary), for vector loads. */
 #define CBT_ARENA_SLACK_BYTES 64
 /* What stays committed from one reset to the next. */
@@ -38,6 +47,7 @@ void cbt_arena_trim(struct cbt_arena *arena);
 
 static inline void cbt_arena_reset(struct cbt_arena *arena)
 {
+    ASAN_POISON_MEMORY_REGION(arena->base, arena->used + CBT_ARENA_SLACK_BYTES);
     if (arena->used > arena->committed)
         arena->committed = arena->used;
     if (__builtin_expect(arena->committed > CBT_ARENA_KEEP_BYTES, 0))
@@ -52,6 +62,7 @@ static inline void cbt_arena_rewind(struct cbt_arena *arena, size_t used)
 {
     if (arena->used > arena->committed)
         arena->committed = arena->used;
+    ASAN_POISON_MEMORY_REGION(arena->base + used + CBT_ARENA_SLACK_BYTES, arena->used - used);
     arena->used = used;
 }
 
@@ -66,6 +77,7 @@ static inline void *cbt_arena_alloc(struct cbt_arena *arena, size_t bytes)
     uint8_t *memory = arena->base + arena->used;
     size_t rounded = (bytes + 7) & ~(size_t)7;
     arena->used += rounded <= left ? rounded : left;
+    ASAN_UNPOISON_MEMORY_REGION(memory, bytes + CBT_ARENA_SLACK_BYTES);
     return memory;
 }
 

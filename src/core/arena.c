@@ -27,6 +27,7 @@ int cbt_arena_init(struct cbt_arena *arena, size_t max_bytes, struct cbt_err *er
     *arena = (struct cbt_arena){.base = base,
                                 .capacity = max_bytes,
                                 .allocator = {.alloc = pb_alloc, .free = pb_free, .allocator_data = arena}};
+    ASAN_POISON_MEMORY_REGION(base, max_bytes + CBT_ARENA_SLACK_BYTES);
     return CBT_OK;
 }
 
@@ -34,6 +35,8 @@ void cbt_arena_free(struct cbt_arena *arena)
 {
     if (arena == NULL || arena->base == NULL)
         return;
+    /* Whatever is mapped there next must not find it forbidden. */
+    ASAN_UNPOISON_MEMORY_REGION(arena->base, arena->capacity + CBT_ARENA_SLACK_BYTES);
     munmap(arena->base, arena->capacity + CBT_ARENA_SLACK_BYTES);
     arena->base = NULL;
 }

@@ -11,11 +11,13 @@ int cbt_json_tokens(struct cbt_text json, struct cbt_arena *arena, struct cbt_js
     /* Cut straight into the free end of the arena: to count the tokens first would cost as much again. */
     jsmntok_t *token = (jsmntok_t *)(void *)(arena->base + arena->used);
     size_t room = (arena->capacity - arena->used) / sizeof(*token);
+    ASAN_UNPOISON_MEMORY_REGION(token, room * sizeof(*token));
     jsmn_parser parser;
     jsmn_init(&parser);
     int count = json.len <= INT_MAX ? jsmn_parse(&parser, (const char *)json.data, json.len, token,
                                                  room < INT_MAX ? (unsigned)room : INT_MAX)
                                     : JSMN_ERROR_INVAL;
+    ASAN_POISON_MEMORY_REGION(token, room * sizeof(*token));
     (void)cbt_arena_alloc(arena, parser.toknext * sizeof(*token)); /* what was written, of use or not */
     if (count == JSMN_ERROR_NOMEM) {
         arena->exhausted = true;
