@@ -13,7 +13,8 @@
     X(zip_malformed, "the zip file or an entry of it is broken")                                             \
     X(zip_unsupported, "the zip entry is encrypted or uses a method other than stored and deflate")          \
     X(zip_crc, "the entry's content does not match its CRC")                                                 \
-    X(zip_entries, "the zip file has more than decode.zip.entries_max entries")                              \
+    X(zip_entries,                                                                                           \
+      "the zip file has more than decode.zip.entries_max entries, or names and comments beyond measure")     \
     X(zip_inflated, "the zip file inflates to more than decode.zip.inflated_max_bytes")                      \
     X(zip_ratio, "the entry inflates by more than decode.zip.ratio_max")                                     \
     X(not_json, "the notification is not a JSON object")                                                     \

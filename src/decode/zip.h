@@ -9,8 +9,8 @@
 
 #include <zip.h>
 
-#include "cbtap/decode.h"
 #include "cbtap/arena.h"
+#include "cbtap/decode.h"
 
 struct libdeflate_decompressor;
 
@@ -70,6 +70,10 @@ size_t cbt_zip_held_bytes(const struct cbt_zip *zip);
 
 /* zip_single.c: true where the body is a zip of no or one plain entry and every number in it agrees. */
 bool cbt_zip_read_single(struct cbt_zip *zip);
+
+/* zip_directory.c: false and *ret_reason where reading the directory would cost more than the limits allow.
+ */
+bool cbt_zip_check_directory(const struct cbt_zip *zip, enum cbt_dead_reason *ret_reason);
 
 /* zip_many.c: opens with libzip; false and *ret_reason where that is not possible. */
 bool cbt_zip_open_many(struct cbt_zip *zip, enum cbt_dead_reason *ret_reason);

@@ -7,57 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "decode/kind.h"
 #include "decode/zip.h"
 
 #define LOCAL_BYTES   30u
 #define CENTRAL_BYTES 46u
 #define END_BYTES     22u
-#define COMMENT_MAX   65535u
 
 #define LOCAL_SIGNATURE   0x04034b50u
 #define CENTRAL_SIGNATURE 0x02014b50u
 #define END_SIGNATURE     0x06054b50u
 
-static uint64_t le64(const uint8_t *at)
-{
-    return cbt_le32(at) | (uint64_t)cbt_le32(at + 4) << 32;
-}
-
-/* Number of entries that the end record at `end` announces, by zip64's record where there is one. */
-static uint64_t announced(struct cbt_text body, size_t end)
-{
-    uint64_t entries = cbt_le16(body.data + end + 10);
-    if (end >= 20 && memcmp(body.data + end - 20, "PK\6\7", 4) == 0) {
-        uint64_t at = le64(body.data + end - 20 + 8);
-        if (at < end && end - at >= 56 && memcmp(body.data + at, "PK\6\6", 4) == 0)
-            entries = le64(body.data + at + 32);
-    }
-    return entries;
-}
-
-/* libzip takes memory for as many entries as the end record announces, so that is looked at first: whichever
- * of the places that could be one libzip chooses. */
-static bool too_many_announced(const struct cbt_zip *zip)
-{
-    struct cbt_text body = zip->body;
-    if (body.len < END_BYTES)
-        return false;
-    size_t from = body.len > END_BYTES + COMMENT_MAX ? body.len - END_BYTES - COMMENT_MAX : 0;
-    const uint8_t *at = body.data + from;
-    const uint8_t *last = body.data + body.len - END_BYTES;
-    while (at <= last && (at = memmem(at, (size_t)(last - at) + 4, "PK\5\6", 4)) != NULL) {
-        if (announced(body, (size_t)(at - body.data)) > zip->entries_max)
-            return true;
-        at++;
-    }
-    return false;
-}
-
 bool cbt_zip_open_many(struct cbt_zip *zip, enum cbt_dead_reason *ret_reason)
 {
-    *ret_reason = CBT_DEAD_zip_entries;
-    if (too_many_announced(zip))
+    if (!cbt_zip_check_directory(zip, ret_reason))
         return false;
     *ret_reason = CBT_DEAD_zip_malformed;
     zip_source_t *source = zip_source_buffer_create(zip->body.data, zip->body.len, 0, NULL);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Zips that were made to cost time or memory, or to hide what is in them. */
+#include "walk_expect.h"
+
+#define END_BYTES 22
+
+/* The zip and `copies` more of its end record. */
+static struct pb with_further_ends(const struct pb *zip, unsigned copies)
+{
+    struct pb out = {0};
+    pb_raw(&out, zip->data, zip->len);
+    for (unsigned i = 0; i < copies; i++)
+        pb_raw(&out, zip->data + zip->len - END_BYTES, END_BYTES);
+    return out;
+}
+
+/* libzip reads a whole directory for each place that looks like an end record. */
+static void many_end_records_are_refused_before_their_directories_are_read(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(3, 1);
+    struct cbt_walk *walk = walk_new(fixture_limits);
+    struct zb_entry entries[] = {{.name = "a", .content = pb_text(&bundle), .method = 8},
+                                 {.name = "b", .content = pb_text(&bundle)}};
+    struct pb zip = zb_build((struct zb){0}, entries, 2);
+    struct pb few = with_further_ends(&zip, 7), many = with_further_ends(&zip, 8);
+    start(walk, &few);
+    expect_records(walk, 3, 1, 0);
+    expect_records(walk, 3, 1, 1);
+    expect_end(walk);
+    start(walk, &many);
+    expect_whole_body_broken(walk, &many, CBT_DEAD_zip_malformed);
+    cbt_walk_free(walk);
+    pb_free(&few);
+    pb_free(&many);
+    pb_free(&zip);
+    pb_free(&bundle);
+}
+
+/* Info-ZIP announces the number of entries modulo 65,536, and libzip believes the directory. */
+static void directory_with_more_entries_than_announced_is_counted_itself(void **state)
+{
+    (void)state;
+    struct cbt_decode_limits limits = fixture_limits;
+    limits.zip_entries_max = 3;
+    struct pb bundle = bundle_of(1, 1);
+    struct cbt_walk *walk = walk_new(limits);
+    struct zb_entry entries[4];
+    for (unsigned i = 0; i < 4; i++)
+        entries[i] = (struct zb_entry){.name = "a", .content = pb_text(&bundle)};
+    struct pb zip = zb_build((struct zb){.entries_error = 65536 - 4}, entries, 4);
+    start(walk, &zip);
+    expect_whole_body_broken(walk, &zip, CBT_DEAD_zip_entries);
+    pb_free(&zip);
+    cbt_walk_free(walk);
+    pb_free(&bundle);
+}
+
+/* libzip copies the names of all entries. */
+static void names_beyond_measure_are_not_copied(void **state)
+{
+    (void)state;
+    enum { NAME = 60000, MANY = 6 };
+    struct cbt_decode_limits limits = fixture_limits;
+    limits.zip_entries_max = MANY;
+    struct pb bundle = bundle_of(1, 1);
+    struct cbt_walk *walk = walk_new(limits);
+    static char name[NAME + 1];
+    struct zb_entry entries[MANY];
+    memset(name, 'n', NAME);
+    for (unsigned i = 0; i < MANY; i++)
+        entries[i] = (struct zb_entry){.name = name, .content = pb_text(&bundle)};
+    struct pb zip = zb_build((struct zb){0}, entries, MANY);
+    start(walk, &zip);
+    expect_whole_body_broken(walk, &zip, CBT_DEAD_zip_entries);
+    pb_free(&zip);
+    zip = zb_build((struct zb){0}, entries, 2); /* long names alone are no crime */
+    start(walk, &zip);
+    expect_records(walk, 1, 1, 0);
+    expect_records(walk, 1, 1, 1);
+    expect_end(walk);
+    pb_free(&zip);
+    cbt_walk_free(walk);
+    pb_free(&bundle);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_end_records_are_refused_before_their_directories_are_read),
+        cmocka_unit_test(directory_with_more_entries_than_announced_is_counted_itself),
+        cmocka_unit_test(names_beyond_measure_are_not_copied),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
