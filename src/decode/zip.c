@@ -92,6 +92,7 @@ bool cbt_zip_extract(struct cbt_zip *zip, const struct cbt_zip_stat *stat, const
         return false;
     *ret_reason = CBT_DEAD_zip_malformed;
     struct cbt_text content = {compressed, (size_t)stat->bytes};
+    zip->inflated_bytes += content.len; /* what fails has cost as much */
     if (stat->method == METHOD_STORED) {
         if (stat->compressed_bytes != stat->bytes)
             return false;
@@ -107,7 +108,6 @@ bool cbt_zip_extract(struct cbt_zip *zip, const struct cbt_zip_stat *stat, const
             return false;
         content.data = out;
     }
-    zip->inflated_bytes += content.len;
     if (libdeflate_crc32(0, content.data, content.len) != stat->crc) {
         *ret_reason = CBT_DEAD_zip_crc;
         return false;

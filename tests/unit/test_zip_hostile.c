@@ -84,12 +84,38 @@ static void names_beyond_measure_are_not_copied(void **state)
     pb_free(&bundle);
 }
 
+/* Streams that end short of what is promised cost the time of all of it. */
+static void entries_that_fail_count_against_the_inflated_limit(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(20, 5), small = bundle_of(1, 6); /* 1,080 and 54 bytes */
+    struct cbt_decode_limits limits = fixture_limits;
+    limits.zip_inflated_max_bytes = 2 * 1080 + 100;
+    struct cbt_walk *walk = walk_new(limits);
+    struct zb_entry entries[] = {{.name = "short", .content = pb_text(&bundle), .method = 8, .size_error = 1},
+                                 {.name = "crc", .content = pb_text(&bundle), .method = 8, .crc_error = 1},
+                                 {.name = "right", .content = pb_text(&bundle), .method = 8},
+                                 {.name = "small", .content = pb_text(&small), .method = 8}};
+    struct pb zip = zb_build((struct zb){0}, entries, 4);
+    start(walk, &zip);
+    expect_broken(walk, CBT_DEAD_zip_malformed, 0);
+    expect_broken(walk, CBT_DEAD_zip_crc, 1);
+    expect_broken(walk, CBT_DEAD_zip_inflated, 2);
+    expect_records(walk, 1, 6, 3);
+    expect_end(walk);
+    pb_free(&zip);
+    cbt_walk_free(walk);
+    pb_free(&bundle);
+    pb_free(&small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_end_records_are_refused_before_their_directories_are_read),
         cmocka_unit_test(directory_with_more_entries_than_announced_is_counted_itself),
         cmocka_unit_test(names_beyond_measure_are_not_copied),
+        cmocka_unit_test(entries_that_fail_count_against_the_inflated_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
