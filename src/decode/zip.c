@@ -3,7 +3,8 @@
  * Zip files: limits, inflating and CRC, common to both ways of finding the entries.
  *
  * Failure: an entry that is broken, unsupported or over a limit is handed out as it is with its reason, and
- * the others go on; a zip whose directory cannot be read, or has too many entries, is handed out whole. Owns:
+ * the others go on; for one whose bytes are not to be found the whole body stands. A zip whose directory
+ * cannot be read, or has too many entries, is handed out whole. Owns:
  * the inflate buffer and a copy of the compressed entry where libzip found it.
  */
 #include "decode/zip.h"
@@ -47,6 +48,7 @@ void cbt_zip_start(struct cbt_zip *zip, struct cbt_text body)
     zip->compressed_bytes = 0;
     zip->next = 0;
     zip->entries = 0;
+    zip->body_given = false;
     zip->single = cbt_zip_read_single(zip);
 }
 
@@ -133,10 +135,7 @@ enum cbt_zip_rc cbt_zip_next(struct cbt_zip *zip, struct cbt_zip_entry *ret_entr
     if (!zip->single) {
         if (zip->many == NULL && !cbt_zip_open_many(zip, &reason))
             return give_up(zip, ret_entry, reason);
-        enum cbt_zip_rc rc = cbt_zip_next_many(zip, ret_entry);
-        if (rc == CBT_ZIP_BROKEN && ret_entry->data.data == NULL)
-            return give_up(zip, ret_entry, ret_entry->reason);
-        return rc;
+        return cbt_zip_next_many(zip, ret_entry);
     }
     if (zip->next >= zip->entries)
         return CBT_ZIP_END;

@@ -27,7 +27,7 @@ struct cbt_zip_stat {
 enum cbt_zip_rc {
     CBT_ZIP_END,
     CBT_ZIP_CONTENT, /* data is the entry's content */
-    CBT_ZIP_BROKEN,  /* data is the entry as a zip of its own, or, as a last entry, the whole body */
+    CBT_ZIP_BROKEN,  /* data is the entry as a zip of its own; where it cannot be cut out, the whole body */
 };
 
 struct cbt_zip_entry {
@@ -51,6 +51,7 @@ struct cbt_zip {
     uint32_t next;
     uint32_t entries;
     bool single;
+    bool body_given;          /* for an entry that cannot be cut out: it is not given twice */
     struct cbt_zip_stat only; /* where single */
     const uint8_t *only_data;
     zip_t *many;

@@ -132,11 +132,12 @@ static bool read_stat(struct cbt_zip *zip, uint32_t index, struct cbt_zip_stat *
     return name_bytes <= UINT16_MAX;
 }
 
-static bool read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, uint64_t bytes)
+/* Returns the number of bytes that are there. */
+static uint64_t read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, uint64_t bytes)
 {
     zip_file_t *file = zip_fopen_index(zip->many, index, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
     if (file == NULL)
-        return false;
+        return 0;
     uint64_t done = 0;
     while (done < bytes) {
         zip_int64_t n = zip_fread(file, out + done, bytes - done);
@@ -145,37 +146,47 @@ static bool read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, u
         done += (uint64_t)n;
     }
     (void)zip_fclose(file);
-    return done == bytes;
+    return done;
+}
+
+/* Gets an entry's compressed bytes, with room around them. False where they are not to be found: outside of
+ * the body, or overlapping others, so that together they are larger than the body. */
+static bool fetch(struct cbt_zip *zip, uint32_t index, const struct cbt_zip_stat *stat, size_t name_bytes)
+{
+    if (stat->compressed_bytes > zip->body.len - zip->compressed_bytes || zip->body.len > UINT32_MAX)
+        return false;
+    if (!make_room(zip,
+                   (size_t)stat->compressed_bytes + LOCAL_BYTES + CENTRAL_BYTES + END_BYTES + 2 * name_bytes))
+        return false;
+    uint64_t done = read_compressed(zip, index, zip->copy + LOCAL_BYTES + name_bytes, stat->compressed_bytes);
+    zip->compressed_bytes += (size_t)done;
+    return done == stat->compressed_bytes;
 }
 
 enum cbt_zip_rc cbt_zip_next_many(struct cbt_zip *zip, struct cbt_zip_entry *ret_entry)
 {
-    struct cbt_zip_stat stat;
-    const char *name;
-    for (;;) {
-        if (zip->next >= zip->entries)
-            return CBT_ZIP_END;
-        *ret_entry = (struct cbt_zip_entry){.index = zip->next, .reason = CBT_DEAD_zip_malformed};
-        if (!read_stat(zip, zip->next, &stat, &name))
+    while (zip->next < zip->entries) {
+        struct cbt_zip_stat stat;
+        const char *name;
+        uint32_t index = zip->next++;
+        *ret_entry = (struct cbt_zip_entry){.index = index, .reason = CBT_DEAD_zip_malformed};
+        bool known = read_stat(zip, index, &stat, &name);
+        if (known && stat.directory)
+            continue;
+        if (!known || !fetch(zip, index, &stat, strlen(name))) {
+            /* The body holds what there is of it, and of any other such entry. */
+            if (zip->body_given)
+                continue;
+            zip->body_given = true;
+            ret_entry->data = zip->body;
+            ret_entry->in_body = true;
             return CBT_ZIP_BROKEN;
-        if (!stat.directory)
-            break;
-        zip->next++;
+        }
+        if (cbt_zip_extract(zip, &stat, zip->copy + LOCAL_BYTES + strlen(name), &ret_entry->data,
+                            &ret_entry->reason))
+            return CBT_ZIP_CONTENT;
+        ret_entry->data = wrap(zip, &stat, name, strlen(name));
+        return CBT_ZIP_BROKEN;
     }
-    /* Entries that together are larger than the body overlap: a bomb, or a broken directory. */
-    size_t name_bytes = strlen(name);
-    if (stat.compressed_bytes > zip->body.len - zip->compressed_bytes || zip->body.len > UINT32_MAX)
-        return CBT_ZIP_BROKEN;
-    zip->compressed_bytes += (size_t)stat.compressed_bytes;
-    if (!make_room(zip,
-                   (size_t)stat.compressed_bytes + LOCAL_BYTES + CENTRAL_BYTES + END_BYTES + 2 * name_bytes))
-        return CBT_ZIP_BROKEN;
-    uint8_t *compressed = zip->copy + LOCAL_BYTES + name_bytes;
-    if (!read_compressed(zip, zip->next, compressed, stat.compressed_bytes))
-        return CBT_ZIP_BROKEN;
-    zip->next++;
-    if (cbt_zip_extract(zip, &stat, compressed, &ret_entry->data, &ret_entry->reason))
-        return CBT_ZIP_CONTENT;
-    ret_entry->data = wrap(zip, &stat, name, name_bytes);
-    return CBT_ZIP_BROKEN;
+    return CBT_ZIP_END;
 }

@@ -109,6 +109,54 @@ static void entries_that_fail_count_against_the_inflated_limit(void **state)
     pb_free(&small);
 }
 
+/* The directory record of entry `index`; all names have one byte. */
+static uint8_t *directory_record(const struct pb *zip, unsigned index)
+{
+    uint8_t *first = memmem(zip->data, zip->len, "PK\1\2", 4);
+    assert_non_null(first);
+    return first + (size_t)index * 47;
+}
+
+/* An entry that cannot be cut out is in the whole body, once; no other entry is held up by it. */
+static void entry_that_is_not_to_be_found_does_not_hold_up_the_others(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(3, 1);
+    struct cbt_walk *walk = walk_new(fixture_limits);
+    enum { OFFSET_BEYOND, SIZE_BEYOND, FOUR_GIB, WAYS };
+    for (unsigned way = 0; way < WAYS; way++) {
+        struct zb_entry entries[] = {{.name = "a", .content = pb_text(&bundle), .method = 8},
+                                     {.name = "b", .content = pb_text(&bundle), .method = 8},
+                                     {.name = "c", .content = pb_text(&bundle)},
+                                     {.name = "d", .content = pb_text(&bundle), .method = 8},
+                                     {.name = "e", .content = pb_text(&bundle)}};
+        struct pb zip = zb_build((struct zb){0}, entries, 5);
+        for (unsigned lost = 1; lost <= 3; lost += 2) {
+            if (way == OFFSET_BEYOND)
+                memset(directory_record(&zip, lost) + 42, 0x7F, 4);
+            else
+                memset(directory_record(&zip, lost) + 20, way == FOUR_GIB ? 0xFF : 0x7F, 4);
+            if (way == FOUR_GIB)
+                directory_record(&zip, lost)[20] = 0xFE; /* all ones would be a mark of zip64 */
+        }
+        start(walk, &zip);
+        expect_records(walk, 3, 1, 0);
+        struct cbt_part part = expect_broken(walk, CBT_DEAD_zip_malformed, 1);
+        assert_ptr_equal(part.data.data, zip.data);
+        assert_int_equal(part.data.len, zip.len);
+        assert_true(part.in_body);
+        expect_records(walk, 3, 1, 2);
+        expect_records(walk, 3, 1, 4);
+        expect_end(walk);
+        start(walk, &zip); /* the next message has its own */
+        expect_records(walk, 3, 1, 0);
+        expect_broken(walk, CBT_DEAD_zip_malformed, 1);
+        pb_free(&zip);
+    }
+    cbt_walk_free(walk);
+    pb_free(&bundle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +164,7 @@ int main(void)
         cmocka_unit_test(directory_with_more_entries_than_announced_is_counted_itself),
         cmocka_unit_test(names_beyond_measure_are_not_copied),
         cmocka_unit_test(entries_that_fail_count_against_the_inflated_limit),
+        cmocka_unit_test(entry_that_is_not_to_be_found_does_not_hold_up_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
