@@ -95,7 +95,8 @@ bool cbt_zip_extract(struct cbt_zip *zip, const struct cbt_zip_stat *stat, const
     *ret_reason = CBT_DEAD_zip_malformed;
     struct cbt_text content = {compressed, (size_t)stat->bytes};
     zip->inflated_bytes += content.len; /* what fails has cost as much */
-    if (stat->method == METHOD_STORED) {
+    /* Some writers call what has no bytes deflated. */
+    if (stat->method == METHOD_STORED || stat->compressed_bytes == 0) {
         if (stat->compressed_bytes != stat->bytes)
             return false;
     } else {

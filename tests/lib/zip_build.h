@@ -11,6 +11,7 @@ struct zb_entry {
     const char *name;
     struct cbt_text content;
     unsigned method;           /* 0 stored, 8 deflated; others store */
+    int bare;                  /* deflated without a stream, as some writers have it for no bytes */
     unsigned flags;            /* besides the descriptor's */
     unsigned descriptor;       /* bytes of the data descriptor: 0, 12 or 16 */
     int zip64;                 /* sizes in a zip64 extra field */
@@ -69,7 +70,7 @@ static inline void zb_local(struct pb *out, struct zb_entry *e)
 {
     const char *name = e->local_name != NULL ? e->local_name : e->name;
     struct pb packed = {0};
-    if (e->method == 8) {
+    if (e->method == 8 && !e->bare) {
         struct libdeflate_compressor *c = libdeflate_alloc_compressor(6);
         packed.capacity = libdeflate_deflate_compress_bound(c, e->content.len) + 16;
         packed.data = malloc(packed.capacity);

@@ -67,14 +67,15 @@ static void empty_zips_entries_and_directories_give_nothing(void **state)
     struct cbt_walk *walk = walk_new(fixture_limits);
     struct zb_entry none = {.name = "a"}, packed = {.name = "a", .method = 8}, directory = {.name = "a/"};
     struct zb_entry full_directory = {.name = "a/", .content = pb_text(&bundle)};
-    struct zb_entry *alone[] = {&none, &packed, &directory, &full_directory};
+    struct zb_entry bare = {.name = "a", .method = 8, .bare = 1};
+    struct zb_entry *alone[] = {&none, &packed, &bare, &directory, &full_directory};
     for (unsigned i = 0; i < 2; i++) { /* by the short way, and by libzip */
         struct zb options = {.comment = i ? "c" : NULL};
         struct pb zip = zb_build(options, NULL, 0);
         start(walk, &zip);
         expect_end(walk);
         pb_free(&zip);
-        for (unsigned k = 0; k < 4; k++) {
+        for (unsigned k = 0; k < sizeof(alone) / sizeof(alone[0]); k++) {
             zip = zb_build(options, alone[k], 1);
             start(walk, &zip);
             expect_end(walk);
