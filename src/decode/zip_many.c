@@ -60,9 +60,6 @@ static void put32(uint8_t *at, uint32_t value)
     put16(at + 2, value >> 16);
 }
 
-/* The largest size that is one: UINT32_MAX says that zip64 has it. */
-#define SIZE_MAX_32 (UINT32_MAX - 1)
-
 /* The fields that local and central header have in common, 26 bytes from "version needed" on. */
 static void put_common(uint8_t *at, const struct cbt_zip_stat *stat, size_t name_bytes)
 {
@@ -72,7 +69,8 @@ static void put_common(uint8_t *at, const struct cbt_zip_stat *stat, size_t name
     put16(at + 4, stat->method);
     put32(at + 10, stat->crc);
     put32(at + 14, (uint32_t)stat->compressed_bytes);
-    put32(at + 18, stat->bytes < SIZE_MAX_32 ? (uint32_t)stat->bytes : SIZE_MAX_32);
+    /* Without zip64 there is no saying more; any zip that says so is over the limit. */
+    put32(at + 18, stat->bytes < UINT32_MAX ? (uint32_t)stat->bytes : UINT32_MAX - 1);
     put16(at + 22, (uint32_t)name_bytes);
 }
 

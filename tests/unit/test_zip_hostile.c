@@ -157,6 +157,85 @@ static void entry_that_is_not_to_be_found_does_not_hold_up_the_others(void **sta
     pb_free(&bundle);
 }
 
+/* The dead letter of an entry has no zip64 fields: what it says must stay as much out of bounds. */
+static void entry_that_claims_more_than_4_gib_is_as_broken_by_itself(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(3, 1);
+    struct cbt_walk *walk = walk_new(fixture_limits), *again = walk_new(fixture_limits);
+    struct zb_entry entries[] = {
+        {.name = "a", .content = pb_text(&bundle), .method = 8},
+        {.name = "b", .content = pb_text(&bundle), .method = 8, .zip64 = 1, .size_error = UINT32_MAX},
+        {.name = "c", .content = pb_text(&bundle), .method = 8},
+    };
+    struct pb zip = zb_build((struct zb){0}, entries, 3);
+    start(walk, &zip);
+    expect_records(walk, 3, 1, 0);
+    struct cbt_part part = expect_broken(walk, CBT_DEAD_zip_inflated, 1);
+    cbt_walk_start(again, part.data, no_type, CBT_FRAMING_DETECT);
+    expect_broken(again, CBT_DEAD_zip_inflated, 0);
+    expect_end(again);
+    expect_records(walk, 3, 1, 2);
+    expect_end(walk);
+    pb_free(&zip);
+    cbt_walk_free(walk);
+    cbt_walk_free(again);
+    pb_free(&bundle);
+}
+
+/* An entry's content is a bundle, whatever it looks like: nothing is unpacked twice. */
+static void zip_within_a_zip_is_one_broken_part(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(3, 1);
+    struct cbt_walk *walk = walk_new(fixture_limits);
+    struct zb_entry inner = {.name = "a", .content = pb_text(&bundle), .method = 8};
+    struct pb nested = zb_build((struct zb){0}, &inner, 1);
+    for (unsigned i = 0; i < 4; i++) { /* deflated and stored; by the short way, and by libzip */
+        struct zb_entry entries[] = {{.name = "z", .content = pb_text(&nested), .method = i & 1 ? 8 : 0},
+                                     {.name = "b", .content = pb_text(&bundle)}};
+        struct pb zip = zb_build((struct zb){0}, entries, 1 + i / 2);
+        start(walk, &zip);
+        struct cbt_part part = expect_broken(walk, CBT_DEAD_truncated, 0);
+        assert_int_equal(part.data.len, nested.len);
+        assert_memory_equal(part.data.data, nested.data, nested.len);
+        if (i >= 2)
+            expect_records(walk, 3, 1, 1);
+        expect_end(walk);
+        pb_free(&zip);
+    }
+    cbt_walk_free(walk);
+    pb_free(&nested);
+    pb_free(&bundle);
+}
+
+/* The limit is the ratio alone, for small entries as well: 1,000 to 1 is more than any bundle has. */
+static void ratio_holds_for_small_entries_to_the_byte(void **state)
+{
+    (void)state;
+    static uint8_t zeros[20000];
+    struct cbt_decode_limits limits = fixture_limits;
+    limits.zip_ratio_max = 10;
+    struct cbt_walk *walk = walk_new(limits);
+    struct zb_entry entry = {.name = "a", .content = {zeros, 1000}, .method = 8};
+    struct pb zip = zb_build((struct zb){0}, &entry, 1);
+    size_t compressed = entry.compressed_len;
+    pb_free(&zip);
+    assert_in_range(compressed, 5, 50);
+    uint8_t *directory;
+    for (unsigned over = 0; over < 2; over++) {
+        zip = zb_build((struct zb){0}, &entry, 1);
+        directory = directory_record(&zip, 0);
+        uint32_t bytes = (uint32_t)(compressed * 10 + over);
+        memcpy(zip.data + 22, &bytes, 4);
+        memcpy(directory + 24, &bytes, 4);
+        start(walk, &zip);
+        expect_whole_body_broken(walk, &zip, over ? CBT_DEAD_zip_ratio : CBT_DEAD_zip_malformed);
+        pb_free(&zip);
+    }
+    cbt_walk_free(walk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +244,9 @@ int main(void)
         cmocka_unit_test(names_beyond_measure_are_not_copied),
         cmocka_unit_test(entries_that_fail_count_against_the_inflated_limit),
         cmocka_unit_test(entry_that_is_not_to_be_found_does_not_hold_up_the_others),
+        cmocka_unit_test(entry_that_claims_more_than_4_gib_is_as_broken_by_itself),
+        cmocka_unit_test(zip_within_a_zip_is_one_broken_part),
+        cmocka_unit_test(ratio_holds_for_small_entries_to_the_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
