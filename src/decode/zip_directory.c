@@ -32,17 +32,27 @@ struct directory {
     uint64_t at;
 };
 
-/* What the end record at `end` says, by zip64's record where there is one. */
-static struct directory directory_of(struct cbt_text body, size_t end)
+/* The directory by the end record at `end`, or by zip64's record where there is one. False: that is no end
+ * record but four bytes of something else, for example of a comment; libzip does not follow it either. */
+static bool read_end(struct cbt_text body, size_t end, struct directory *ret_directory)
 {
     const uint8_t *record = body.data + end;
-    struct directory directory = {cbt_le16(record + 10), cbt_le32(record + 16)};
+    uint64_t disks = cbt_le32(record + 4), here = cbt_le16(record + 8), entries = cbt_le16(record + 10);
+    uint64_t bytes = cbt_le32(record + 12), at = cbt_le32(record + 16);
     if (end >= LOCATOR_BYTES && memcmp(record - LOCATOR_BYTES, "PK\6\7", 4) == 0) {
-        uint64_t at = le64(record - LOCATOR_BYTES + 8);
-        if (at < end && end - at >= END64_BYTES && memcmp(body.data + at, "PK\6\6", 4) == 0)
-            directory = (struct directory){le64(body.data + at + 32), le64(body.data + at + 48)};
+        uint64_t end64 = le64(record - LOCATOR_BYTES + 8);
+        if (end64 < body.len && body.len - end64 >= END64_BYTES &&
+            memcmp(body.data + end64, "PK\6\6", 4) == 0) {
+            record = body.data + end64;
+            disks = 0; /* which libzip does not look at here */
+            here = le64(record + 24);
+            entries = le64(record + 32);
+            bytes = le64(record + 40);
+            at = le64(record + 48);
+        }
     }
-    return directory;
+    *ret_directory = (struct directory){entries, at};
+    return disks == 0 && here == entries && bytes <= body.len && at <= body.len - bytes;
 }
 
 static bool within_bounds(const struct cbt_zip *zip, struct directory directory)
@@ -72,13 +82,16 @@ bool cbt_zip_check_directory(const struct cbt_zip *zip, enum cbt_dead_reason *re
     size_t from = body.len > END_BYTES + COMMENT_MAX ? body.len - END_BYTES - COMMENT_MAX : 0;
     const uint8_t *at = body.data + from;
     const uint8_t *last = body.data + body.len - END_BYTES;
-    for (unsigned ends = 0; at <= last; ends++, at++) {
+    for (unsigned ends = 0; at <= last; at++) {
+        struct directory directory;
         at = memmem(at, (size_t)(last - at) + 4, "PK\5\6", 4);
         if (at == NULL)
             break;
-        if (ends == ENDS_MAX)
+        if (!read_end(body, (size_t)(at - body.data), &directory))
+            continue;
+        if (ends++ == ENDS_MAX)
             return false;
-        if (!within_bounds(zip, directory_of(body, (size_t)(at - body.data)))) {
+        if (!within_bounds(zip, directory)) {
             *ret_reason = CBT_DEAD_zip_entries;
             return false;
         }

@@ -101,8 +101,9 @@ static void several_entries_come_in_the_order_of_the_directory(void **state)
             {.name = "empty"},
             {.name = "c", .content = pb_text(&three)},
         };
-        struct zb options = {.comment = shape & 2 ? "PK\5\6 in a comment" : NULL,
-                             .zip64_end = (int)(shape >> 2 & 1)};
+        struct zb options = {
+            .comment = shape & 2 ? "PK\5\6 in a comment that is long enough to be an end record" : NULL,
+            .zip64_end = (int)(shape >> 2 & 1)};
         struct pb zip = zb_build(options, entries, 5);
         start(walk, &zip);
         expect_records(walk, 3, 1, 0);
