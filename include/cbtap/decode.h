@@ -26,6 +26,9 @@ enum cbt_framing {
     CBT_FRAMING_EVENT,  /* api.events with application/protobuf: one CbEventMsg */
 };
 
+/* "application/json" in any case, with or without parameters (RFC 2045, section 5.1). @thread any */
+bool cbt_content_type_is(struct cbt_text content_type, const char *name);
+
 enum cbt_part_kind {
     CBT_PART_EVENT,        /* data is one CbEventMsg */
     CBT_PART_NOTIFICATION, /* data is one JSON text */

@@ -10,14 +10,12 @@ static bool is_zip(struct cbt_text body)
     return body.len >= 4 && (memcmp(body.data, "PK\3\4", 4) == 0 || memcmp(body.data, "PK\5\6", 4) == 0);
 }
 
-/* "application/json", with or without parameters, in any case. */
-static bool is_json_type(struct cbt_text type)
+bool cbt_content_type_is(struct cbt_text content_type, const char *name)
 {
-    static const char json[] = "application/json";
-    const size_t len = sizeof(json) - 1;
-    if (type.len < len || strncasecmp((const char *)type.data, json, len) != 0)
+    const size_t len = strlen(name);
+    if (content_type.len < len || strncasecmp((const char *)content_type.data, name, len) != 0)
         return false;
-    return type.len == len || type.data[len] == ';' || type.data[len] == ' ';
+    return content_type.len == len || memchr("; \t", content_type.data[len], 3) != NULL;
 }
 
 /* A bundle's first record begins with field 1, length-delimited (the header): byte 0x0A. */
@@ -36,7 +34,8 @@ enum cbt_kind cbt_kind_of(struct cbt_text body, struct cbt_text content_type, en
         return CBT_KIND_ZIP;
     if (framing == CBT_FRAMING_BUNDLE)
         return CBT_KIND_BUNDLE;
-    if (is_json_type(content_type) || (content_type.len == 0 && body.data[0] == '{'))
+    if (cbt_content_type_is(content_type, "application/json") ||
+        (content_type.len == 0 && body.data[0] == '{'))
         return CBT_KIND_NOTIFICATION;
     return looks_like_bundle(body) ? CBT_KIND_BUNDLE : CBT_KIND_EVENT;
 }

@@ -95,9 +95,7 @@ static void judge(struct cbt_amqp *self, struct cbt_frame *frame)
         is_new = !self->raw_unwanted_seen;
         self->raw_unwanted_seen = true;
     } else if (CBT_AMQP_IS(deliver->exchange, CBT_AMQP_EVENTS_EXCHANGE)) {
-        static const char protobuf[] = "application/protobuf";
-        bool is_event = frame->content_type.len == sizeof(protobuf) - 1 &&
-                        memcmp(frame->content_type.data, protobuf, sizeof(protobuf) - 1) == 0;
+        bool is_event = cbt_content_type_is(frame->content_type, "application/protobuf");
         frame->framing = is_event ? CBT_FRAMING_EVENT : CBT_FRAMING_DETECT;
         frame->unwanted =
             !cbt_amqp_wanted(&self->verdicts, self->settings.patterns, self->settings.pattern_count,

@@ -479,7 +479,7 @@ static void exchange_tells_the_framing(void **state)
     struct cbt_err err;
     put_message(1, "api.events", "ingress.event.procstart", "application/protobuf", "x");
     put_message(2, "api.events", "watchlist.12.storage.hit.process", "application/json", "x");
-    put_message(3, "api.events", "ingress.event.procend", "application/protobuf", "x");
+    put_message(3, "api.events", "ingress.event.procend", "Application/Protobuf; v=1", "x");
     put_message(4, "api.events", "feed.1", NULL, "x");
     put_message(5, "api.rawsensordata", "whatever", "application/protobuf", "x");
     put_message(6, "shovelled", "whatever", "application/protobuf", "x");
