@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "cbtap/err.h"
+#include "cbtap/event.h"
 #include "cbtap/reason.h"
 #include "cbtap/text.h"
 
@@ -15,8 +16,10 @@
 struct cbt_dead_letter_info {
     const char *reason; /* cbt_dead_reason_name */
     const char *detail;
-    const char *source; /* section name */
-    struct cbt_text routing_key, content_type, host_name;
+    const char *source;  /* section name */
+    const char *framing; /* cbt_framing_name, "" for what is encoded already */
+    struct cbt_text routing_key, content_type;
+    struct cbt_environment env; /* the frame's */
     int32_t sensor_id;
     uint32_t entry, index;
     uint64_t offset;

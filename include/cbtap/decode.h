@@ -19,12 +19,15 @@ struct cbt_decode_limits {
 /* After so many parts of a body that cannot be decoded, its rest is one (CBT_DEAD_too_many_broken). */
 #define CBT_BROKEN_PARTS_MAX 100
 
-/* What the source knows of a body's shape (spec bus.md). */
+/* What is known of a body's shape beforehand: by its source (spec bus.md), or of a part by where it was. */
 enum cbt_framing {
     CBT_FRAMING_DETECT, /* tell by the content type and the body */
     CBT_FRAMING_BUNDLE, /* api.rawsensordata: a zip or a bundle, never a single event */
     CBT_FRAMING_EVENT,  /* api.events with application/protobuf: one CbEventMsg */
 };
+
+/* "detect", "bundle", "event". @thread any */
+const char *cbt_framing_name(enum cbt_framing framing);
 
 /* "application/json" in any case, with or without parameters (RFC 2045, section 5.1). @thread any */
 bool cbt_content_type_is(struct cbt_text content_type, const char *name);
@@ -39,6 +42,7 @@ struct cbt_part {
     enum cbt_part_kind kind;
     enum cbt_dead_reason reason; /* of a broken part */
     struct cbt_text data;        /* valid until the next call on the walk */
+    enum cbt_framing framing;    /* how data is to be walked if it comes again by itself */
     bool in_body;                /* data lies within the body that was given (not in inflated memory) */
     uint32_t entry;              /* index of the zip entry, 0 where there is no zip */
     uint32_t index;              /* index of the record in its bundle */
@@ -63,8 +67,8 @@ bool cbt_walk_next(struct cbt_walk *walk, struct cbt_part *ret_part);
 /* Bytes that the walk holds beyond its fixed size (the inflate buffer), for the budget. @thread worker */
 size_t cbt_walk_held_bytes(const struct cbt_walk *walk);
 
-/* The sensor id of a body's first record, by a peek at the wire (zip: false). For choosing a lane. @thread
- * receiver */
+/* The sensor id of a body's first record, by a peek at the wire (zip: false). For choosing a lane, and for
+ * what cannot be decoded. @thread receiver, worker */
 bool cbt_peek_sensor_id(struct cbt_text body, struct cbt_text content_type, enum cbt_framing framing,
                         int32_t *ret_sensor_id);
 

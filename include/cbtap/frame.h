@@ -54,9 +54,10 @@ struct cbt_frame {
 /* What a record is charged for librdkafka's own memory. */
 #define CBT_RECORD_OVERHEAD_BYTES 256
 
-/* Why a record is a dead letter, and where it stood. */
+/* Why a record is a dead letter, where it stood, and how it is to be read. */
 struct cbt_dead_letter {
     enum cbt_dead_reason reason;
+    enum cbt_framing framing;
     const char *detail; /* a sentence; in the frame's memory or static; never NULL */
     uint32_t entry, index;
     uint64_t offset;

@@ -96,7 +96,12 @@ static int make_json(struct cbt_dead_letter_file *file, const struct cbt_dead_le
     put_member(out, "source", text_of(info->source));
     put_member(out, "routing_key", info->routing_key);
     put_member(out, "content_type", info->content_type);
-    put_member(out, "host_name", info->host_name);
+    put_member(out, "framing", text_of(info->framing));
+    put_member(out, "host_name", info->env.host_name);
+    if (info->env.has_host_id)
+        fprintf(out, ", \"host_id\": %" PRId64, info->env.host_id);
+    if (info->env.has_node_id)
+        fprintf(out, ", \"node_id\": %" PRId32, info->env.node_id);
     fprintf(out,
             ", \"sensor_id\": %" PRId32 ", \"entry\": %" PRIu32 ", \"index\": %" PRIu32
             ", \"offset\": %" PRIu64,

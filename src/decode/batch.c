@@ -419,6 +419,7 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
     if (copied != 0)
         memcpy(value, part->data.data, copied);
     *dead = (struct cbt_dead_letter){.reason = part->reason,
+                                     .framing = part->framing,
                                      .detail = text,
                                      .entry = part->entry,
                                      .index = part->index,

@@ -10,6 +10,13 @@ static bool is_zip(struct cbt_text body)
     return body.len >= 4 && (memcmp(body.data, "PK\3\4", 4) == 0 || memcmp(body.data, "PK\5\6", 4) == 0);
 }
 
+const char *cbt_framing_name(enum cbt_framing framing)
+{
+    static const char *const names[] = {
+        [CBT_FRAMING_DETECT] = "detect", [CBT_FRAMING_BUNDLE] = "bundle", [CBT_FRAMING_EVENT] = "event"};
+    return names[framing];
+}
+
 bool cbt_content_type_is(struct cbt_text content_type, const char *name)
 {
     const size_t len = strlen(name);

@@ -77,7 +77,8 @@ void cbt_walk_start(struct cbt_walk *walk, struct cbt_text body, struct cbt_text
         cbt_zip_finish(&walk->zip);
     walk->in_zip = false;
     walk->state = AT_WHOLE;
-    walk->whole = (struct cbt_part){.kind = CBT_PART_BROKEN, .data = body, .in_body = true};
+    walk->whole =
+        (struct cbt_part){.kind = CBT_PART_BROKEN, .data = body, .framing = framing, .in_body = true};
     switch (cbt_kind_of(body, content_type, framing)) {
     case CBT_KIND_EMPTY:
         walk->whole.reason = CBT_DEAD_empty;
@@ -113,6 +114,7 @@ static bool next_record(struct cbt_walk *walk, struct cbt_part *ret_part)
     if (left == 0)
         return false;
     *ret_part = (struct cbt_part){.kind = CBT_PART_EVENT,
+                                  .framing = CBT_FRAMING_EVENT,
                                   .in_body = walk->in_body,
                                   .entry = walk->entry,
                                   .index = walk->index++,
@@ -121,6 +123,7 @@ static bool next_record(struct cbt_walk *walk, struct cbt_part *ret_part)
     if (left < 4 || len > left - 4) {
         ret_part->kind = CBT_PART_BROKEN;
         ret_part->reason = CBT_DEAD_truncated;
+        ret_part->framing = CBT_FRAMING_BUNDLE;
         ret_part->data = (struct cbt_text){at, left};
         walk->offset = walk->bundle.len;
         return true;
@@ -146,6 +149,7 @@ static bool next_entry(struct cbt_walk *walk, struct cbt_part *ret_part)
         *ret_part = (struct cbt_part){.kind = CBT_PART_BROKEN,
                                       .reason = entry.reason,
                                       .data = entry.data,
+                                      .framing = CBT_FRAMING_BUNDLE,
                                       .in_body = entry.in_body,
                                       .entry = entry.index};
         return true;

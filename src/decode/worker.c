@@ -225,8 +225,10 @@ static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part)
     /* Within a zip the offset is the entry's, not the body's, even where a stored entry lies in the body. */
     if (part->in_body && (part->data.data == from || part->data.data == from + sizeof(uint32_t))) {
         part->data = (struct cbt_text){from, (size_t)(body->data + body->len - from)};
+        part->framing = CBT_FRAMING_BUNDLE;
     } else {
         part->data = *body;
+        part->framing = w->batch.frame->framing;
     }
     part->in_body = true;
     return set_aside_undecoded(w, part);

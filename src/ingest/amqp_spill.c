@@ -41,7 +41,8 @@ void cbt_amqp_spill_begin(struct cbt_amqp *self)
         .source = cbt_receiver_name(self->receiver),
         .routing_key = frame->routing_key,
         .content_type = frame->content_type,
-        .host_name = frame->env.host_name,
+        .framing = cbt_framing_name(frame->framing),
+        .env = frame->env,
         .sensor_id = frame->env.sensor_id,
     };
     struct cbt_err err = {0};

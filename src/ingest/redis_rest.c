@@ -53,6 +53,7 @@ static void begin_file(struct cbt_redis *self, size_t len)
     if (!message->frame)
         return;
     struct cbt_dead_letter_info info = {.reason = cbt_dead_reason_name(CBT_DEAD_frame_too_large),
+                                        .framing = cbt_framing_name(CBT_FRAMING_DETECT),
                                         .detail = detail,
                                         .source = self->config->name,
                                         .routing_key = message->frame->routing_key};

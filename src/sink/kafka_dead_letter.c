@@ -111,8 +111,8 @@ static const char *source_name(const struct cbt_frame *frame)
     return frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : "";
 }
 
-/* Where it stood, as the walk found it; an event that was refused has lost that, but has a topic and a type.
- */
+/* Where it stood, as the walk found it, and how it is to be read; an event that was refused is encoded and
+ * has lost that, but has a topic and a type. */
 static void add_place(struct kafka *k, rd_kafka_headers_t *headers, const struct cbt_record *record)
 {
     char position[96];
@@ -128,12 +128,11 @@ static void add_place(struct kafka *k, rd_kafka_headers_t *headers, const struct
     add_number(headers, "entry", dead->entry);
     add_number(headers, "index", dead->index);
     add_number(headers, "offset", (int64_t)dead->offset);
+    add_string(headers, "framing", cbt_framing_name(dead->framing));
 }
 
 static rd_kafka_headers_t *make_headers(struct kafka *k, const struct cbt_record *record)
 {
-    static const char *const framings[] = {
-        [CBT_FRAMING_DETECT] = "detect", [CBT_FRAMING_BUNDLE] = "bundle", [CBT_FRAMING_EVENT] = "event"};
     const struct cbt_frame *frame = record->frame;
     rd_kafka_headers_t *headers = rd_kafka_headers_new(16);
     add_string(headers, "reason", cbt_dead_reason_name(record->dead->reason));
@@ -149,7 +148,6 @@ static rd_kafka_headers_t *make_headers(struct kafka *k, const struct cbt_record
         add_number(headers, "host_id", frame->env.host_id);
     if (frame->env.has_node_id)
         add_number(headers, "node_id", frame->env.node_id);
-    add_string(headers, "framing", framings[frame->framing]);
     add_number(headers, "arrived_unix_ms", frame->arrived_wall_ms);
     return headers;
 }
@@ -262,7 +260,8 @@ static int store(struct kafka *k, const struct cbt_record *record, struct cbt_er
         .source = source_name(frame),
         .routing_key = frame->routing_key,
         .content_type = frame->content_type,
-        .host_name = frame->env.host_name,
+        .framing = dead->reason == CBT_DEAD_refused ? "" : cbt_framing_name(dead->framing),
+        .env = frame->env,
         .sensor_id = record->sensor_id,
         .entry = dead->entry,
         .index = dead->index,

@@ -57,7 +57,12 @@ static const struct cbt_dead_letter_info info = {
     .source = "bus",
     .routing_key = {(const uint8_t *)"watchlist.\xC3\xA4\xFF", 13},
     .content_type = {(const uint8_t *)"application/zip", 15},
-    .host_name = {(const uint8_t *)"h\0st", 4},
+    .framing = "bundle",
+    .env = {.host_name = {(const uint8_t *)"h\0st", 4},
+            .host_id = INT64_MIN,
+            .node_id = -3,
+            .has_host_id = true,
+            .has_node_id = true},
     .sensor_id = -7,
     .entry = 1,
     .index = 2,
@@ -151,6 +156,9 @@ static void committed_letter_is_whole_and_described(void **state)
     assert_string_equal(string_at(tree, "routing_key"), "watchlist.\xC3\xA4\xEF\xBF\xBD");
     assert_string_equal(string_at(tree, "content_type"), "application/zip");
     assert_int_equal(number_at(tree, "sensor_id"), -7);
+    assert_string_equal(string_at(tree, "framing"), "bundle");
+    assert_true(number_at(tree, "host_id") == INT64_MIN);
+    assert_int_equal(number_at(tree, "node_id"), -3);
     assert_int_equal(number_at(tree, "entry"), 1);
     assert_int_equal(number_at(tree, "index"), 2);
     assert_true(number_at(tree, "offset") == 12345678901234);

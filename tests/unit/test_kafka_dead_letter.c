@@ -15,6 +15,7 @@
 static const uint8_t raw[RAW_BYTES] = {0, 1, 0xff, '\n', 0x80, 0, '"', 'z', 0};
 
 static const struct cbt_dead_letter letter = {.reason = CBT_DEAD_truncated,
+                                              .framing = CBT_FRAMING_BUNDLE,
                                               .detail = "a length beyond the end",
                                               .entry = 3,
                                               .index = 41,
@@ -32,7 +33,7 @@ static struct bed_frame *frame_with_dead(uint32_t count, int32_t sensor, uint32_
                                             .host_id = -1,
                                             .has_node_id = true,
                                             .node_id = 5};
-    f->frame.framing = CBT_FRAMING_BUNDLE;
+    f->frame.framing = CBT_FRAMING_DETECT; /* the letter has its own */
     for (uint32_t i = from; i < count; i++) {
         f->records[i].dead = &letter;
         f->records[i].value = raw;
@@ -209,6 +210,8 @@ static void what_the_topic_does_not_take_goes_to_the_directory(void **state)
     assert_non_null(strstr(info, "\"detail\": \"a length beyond the end\""));
     assert_non_null(strstr(info, "\"routing_key\": \"ingress.event.procstart\""));
     assert_non_null(strstr(info, "\"sensor_id\": 7"));
+    assert_non_null(strstr(info, "\"framing\": \"bundle\""));
+    assert_non_null(strstr(info, "\"host_id\": -1, \"node_id\": 5"));
     assert_non_null(strstr(info, "\"index\": 41"));
     assert_int_equal(bed_counter(bed, CBT_COUNT_stored_dead_letters), 1);
     assert_int_equal(bed_counter(bed, CBT_COUNT_delivered_dead_letters), 0);

@@ -139,6 +139,7 @@ static void bundle_cut_at_any_offset_gives_whole_records_and_the_rest(void **sta
             assert_true(cbt_walk_next(walk, &part));
             assert_int_equal(part.kind, CBT_PART_BROKEN);
             assert_int_equal(part.reason, CBT_DEAD_truncated);
+            assert_int_equal(part.framing, CBT_FRAMING_BUNDLE);
             assert_int_equal(part.offset, at);
             assert_int_equal(part.index, whole);
             assert_ptr_equal(part.data.data, body + at);
@@ -189,6 +190,7 @@ static void record_over_the_limit_is_broken_and_its_neighbours_go_on(void **stat
         assert_int_equal(part.kind, kinds_in_order[i]);
         if (part.kind == CBT_PART_BROKEN) {
             assert_int_equal(part.reason, CBT_DEAD_record_too_large);
+            assert_int_equal(part.framing, CBT_FRAMING_EVENT);
             assert_int_equal(part.data.len, 300);
         }
     }
