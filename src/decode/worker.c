@@ -100,11 +100,14 @@ void cbt_worker_set_filter(struct cbt_worker *w, const struct cbt_filter *filter
 /* A part that cannot be decoded goes to the outlet of dead letters. */
 static int set_aside(struct cbt_worker *w, const struct cbt_part *part, const char *detail)
 {
-    const struct cbt_frame *frame = w->batch.frame;
+    int32_t sensor_id = w->batch.frame->env.sensor_id;
+    /* The record's own, as far as it can be read. */
+    if (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT)
+        cbt_peek_sensor_id(part->data, (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id);
     cbt_add(&w->context.stats->dead[part->reason], 1);
     for (unsigned i = 0; i < w->context.outlet_count; i++)
         if (w->context.outlets[i].takes_dead_letters)
-            return cbt_batch_add_dead(&w->batch, i, part, detail, frame->env.sensor_id);
+            return cbt_batch_add_dead(&w->batch, i, part, detail, sensor_id);
     return CBT_OK;
 }
 
