@@ -14,6 +14,7 @@ struct cbt_decode_limits {
     uint32_t zip_entries_max; /* decode.zip.entries_max */
     size_t zip_inflated_max_bytes;
     uint32_t zip_ratio_max;
+    uint32_t records_max; /* decode.records_max; 0: no limit */
 };
 
 /* After so many parts of a body that cannot be decoded, its rest is one (CBT_DEAD_too_many_broken). */

@@ -12,7 +12,8 @@ static inline struct cbt_decode_limits cbt_decode_limits_of(const struct cbt_opt
                                       .record_max_bytes = options->record_max_bytes,
                                       .zip_entries_max = (uint32_t)options->zip_entries_max,
                                       .zip_inflated_max_bytes = options->zip_inflated_max_bytes,
-                                      .zip_ratio_max = (uint32_t)options->zip_ratio_max};
+                                      .zip_ratio_max = (uint32_t)options->zip_ratio_max,
+                                      .records_max = (uint32_t)options->records_max};
 }
 
 #endif

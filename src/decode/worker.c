@@ -5,8 +5,8 @@
  *
  * Happy path: frames of a round go through until 1,024 records have gathered or the lanes are empty, then one
  * hand-over. Failure: a part that cannot be decoded is a dead letter, its neighbours go on; after 100 of them
- * the rest of the message is one. A worker that is told to end leaves its frame unsettled: it will come
- * again. Owns: its arena, inflate buffer and record memory.
+ * the rest of the message is one, and so it is after decode.records_max records. A worker that is told to end
+ * leaves its frame unsettled: it will come again. Owns: its arena, inflate buffer and record memory.
  */
 #include "decode/worker.h"
 
@@ -218,12 +218,12 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
     }
 }
 
-/* What is left of a message after too many broken parts: from this part to the end, or all of it where the
- * part lies in inflated memory. */
-static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part)
+/* What is left of a message after too many parts, broken or not: from this part to the end, or all of it
+ * where the part lies in inflated memory. */
+static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part, enum cbt_dead_reason reason)
 {
     const struct cbt_text *body = &w->batch.frame->body;
-    part->reason = CBT_DEAD_too_many_broken;
+    part->reason = reason;
     const uint8_t *from = body->data + part->offset;
     /* Within a zip the offset is the entry's, not the body's, even where a stored entry lies in the body. */
     if (part->in_body && (part->data.data == from || part->data.data == from + sizeof(uint32_t))) {
@@ -257,16 +257,21 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
     if (!cbt_batch_begin(&w->batch, frame))
         return false;
     const struct cbt_filter *filter = atomic_load_explicit(&w->filter, memory_order_acquire);
+    const uint32_t records_max = w->context.limits.records_max;
+    uint32_t records = 0;
     unsigned broken = 0;
     int rc = CBT_OK;
     if (!skip(w, frame)) {
         struct cbt_part part;
         cbt_walk_start(w->walk, frame->body, frame->content_type, frame->framing);
         while (rc == CBT_OK && cbt_walk_next(w->walk, &part)) {
-            if (broken == CBT_BROKEN_PARTS_MAX) {
-                rc = set_aside_rest(w, &part);
+            if (broken == CBT_BROKEN_PARTS_MAX || (records == records_max && records_max != 0)) {
+                rc = set_aside_rest(w, &part,
+                                    broken == CBT_BROKEN_PARTS_MAX ? CBT_DEAD_too_many_broken
+                                                                   : CBT_DEAD_too_many_records);
                 break;
             }
+            records++;
             if (part.kind == CBT_PART_EVENT) {
                 rc = process_event(w, &part, filter, &broken);
             } else if (part.kind == CBT_PART_NOTIFICATION) {

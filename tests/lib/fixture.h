@@ -25,6 +25,7 @@ static const struct cbt_decode_limits fixture_limits = {
     .zip_entries_max = 1000,
     .zip_inflated_max_bytes = 64u << 20,
     .zip_ratio_max = 1000,
+    .records_max = 262144,
 };
 
 static inline struct cbt_text text_of(const char *text)

@@ -65,13 +65,14 @@ static void bed_forget(struct bed *bed)
     bed->count = 0;
 }
 
-static struct bed *bed_new(void)
+static struct bed *bed_new_with(uint32_t records_max)
 {
     struct bed *bed = calloc(1, sizeof(*bed));
     assert_non_null(bed);
     const struct cbt_format_options options = {.server_name = "cb"};
     struct cbt_decode_limits limits = fixture_limits;
     limits.record_max_bytes = RECORD_MAX;
+    limits.records_max = records_max;
     cbt_budget_init(&bed->budget, 16 << 20, false);
     assert_int_equal(cbt_metrics_new(&bed->metrics), 0);
     assert_int_equal(cbt_filter_new(&bed->filter, "*", "filemod", NULL), 0);
@@ -103,6 +104,11 @@ static struct bed *bed_new(void)
     cbt_worker_set_lane(bed->worker, 0, &bed->lane);
     assert_int_equal(cbt_worker_start(bed->worker, NULL), 0);
     return bed;
+}
+
+static struct bed *bed_new(void)
+{
+    return bed_new_with(fixture_limits.records_max);
 }
 
 static void bed_free(struct bed *bed)
@@ -362,12 +368,40 @@ static void rest_behind_a_hundred_broken_parts_is_one_dead_letter(void **state)
     bed_free(bed);
 }
 
+/* A zip of 25 KB can hold two million records, whose outputs would all be in memory at once. */
+static void rest_behind_the_records_that_are_allowed_is_one_dead_letter(void **state)
+{
+    (void)state;
+    struct bed *bed = bed_new_with(9);
+    struct pb bundle = mixed_bundle();
+    expect_accounts(bed, pb_text(&bundle), &mixed); /* just as many */
+    put_record(&bundle, GOOD);
+    put_record(&bundle, GOOD);
+    struct expected expected = mixed;
+    expected.dead[CBT_DEAD_too_many_records] = 1;
+    expect_accounts(bed, pb_text(&bundle), &expected);
+    const struct kept *rest = &bed->kept[bed->count - 1];
+    assert_int_equal(rest->dead.index, 9);
+    assert_int_equal(rest->value.len, bundle.len - rest->dead.offset);
+    assert_memory_equal(rest->value.data, bundle.data + rest->dead.offset, rest->value.len);
+    struct zb_entry entry = {.name = "a", .content = pb_text(&bundle), .method = 8};
+    struct pb zip = zb_build((struct zb){0}, &entry, 1);
+    expect_accounts(bed, pb_text(&zip), &expected);
+    rest = &bed->kept[bed->count - 1];
+    assert_int_equal(rest->value.len, zip.len);
+    assert_memory_equal(rest->value.data, zip.data, zip.len);
+    pb_free(&zip);
+    pb_free(&bundle);
+    bed_free(bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_record_of_a_bundle_is_accounted_for),
         cmocka_unit_test(every_entry_of_a_zip_is_accounted_for),
         cmocka_unit_test(rest_behind_a_hundred_broken_parts_is_one_dead_letter),
+        cmocka_unit_test(rest_behind_the_records_that_are_allowed_is_one_dead_letter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

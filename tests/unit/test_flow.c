@@ -307,18 +307,19 @@ static void flow_start(struct flow *f, uint32_t frames, uint32_t per_frame, size
                                     .takes_dead_letters = true};
     for (unsigned i = 0; i < WORKERS; i++) {
         f->worker_stats[i] = cbt_metrics_add(f->metrics, CBT_STATS_WORKER, "worker", "");
-        struct cbt_worker_context context = {.index = i,
-                                             .stats = f->worker_stats[i],
-                                             .budget = &f->budget,
-                                             .block_bytes = 32768,
-                                             .blocks_cached_max = 4,
-                                             .limits = {1 << 20, 1 << 20, 10, 1 << 20, 100},
-                                             .value_max_bytes = 1 << 20,
-                                             .settler = &f->settlers[i],
-                                             .outlets = &f->outlet,
-                                             .outlet_count = 1,
-                                             .receivers = 1,
-                                             .filter = f->filter};
+        struct cbt_worker_context context = {
+            .index = i,
+            .stats = f->worker_stats[i],
+            .budget = &f->budget,
+            .block_bytes = 32768,
+            .blocks_cached_max = 4,
+            .limits = {.arena_max_bytes = 1 << 20, .record_max_bytes = 1 << 20},
+            .value_max_bytes = 1 << 20,
+            .settler = &f->settlers[i],
+            .outlets = &f->outlet,
+            .outlet_count = 1,
+            .receivers = 1,
+            .filter = f->filter};
         assert_int_equal(cbt_worker_new(&f->workers[i], &context, NULL), 0);
         f->worker_alarms[i] = cbt_worker_alarm(f->workers[i]);
     }
