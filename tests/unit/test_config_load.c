@@ -58,7 +58,7 @@ static void every_default_of_the_contract(void **state)
     assert_int_equal(c->decode.zip_entries_max, 1000);
     assert_int_equal(c->decode.zip_inflated_max_bytes, 67108864);
     assert_int_equal(c->decode.zip_ratio_max, 1000);
-    assert_int_equal(c->decode.records_max, 262144);
+    assert_int_equal(c->decode.records_max, 524288);
     assert_string_equal(c->filter.types, "*");
     assert_string_equal(c->filter.drop, "");
     assert_false(c->filter.float_time);
