@@ -66,6 +66,12 @@ static inline void cbt_arena_rewind(struct cbt_arena *arena, size_t used)
     arena->used = used;
 }
 
+/* Bytes of memory, not only of addresses, that it holds. */
+static inline size_t cbt_arena_held_bytes(const struct cbt_arena *arena)
+{
+    return arena->used > arena->committed ? arena->used : arena->committed;
+}
+
 /* Aligned to 8 bytes; NULL, and `exhausted` set, where the arena is full. */
 static inline void *cbt_arena_alloc(struct cbt_arena *arena, size_t bytes)
 {

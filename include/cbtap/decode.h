@@ -65,8 +65,12 @@ void cbt_walk_start(struct cbt_walk *walk, struct cbt_text body, struct cbt_text
  * for the rest. @thread worker */
 bool cbt_walk_next(struct cbt_walk *walk, struct cbt_part *ret_part);
 
-/* Bytes that the walk holds beyond its fixed size (the inflate buffer), for the budget. @thread worker */
+/* Bytes that the walk holds for the entry at hand (inflated, or copied), for the budget; some of that, at
+ * most CBT_ARENA_KEEP_BYTES, also at the end. @thread worker */
 size_t cbt_walk_held_bytes(const struct cbt_walk *walk);
+
+/* Lets go of the body, where the end is not waited for. @thread worker */
+void cbt_walk_stop(struct cbt_walk *walk);
 
 /* The sensor id of a body's first record, by a peek at the wire (zip: false). For choosing a lane, and for
  * what cannot be decoded. @thread receiver, worker */
@@ -79,6 +83,10 @@ struct cbt_decoder;
 int cbt_decoder_new(struct cbt_decoder **ret_decoder, const struct cbt_decode_limits *limits,
                     struct cbt_err *err);
 void cbt_decoder_free(struct cbt_decoder *decoder);
+
+/* The same as of the walk, for the record at hand. @thread worker */
+size_t cbt_decoder_held_bytes(const struct cbt_decoder *decoder);
+void cbt_decoder_stop(struct cbt_decoder *decoder);
 
 /* The type of a record by a scan of its top level, without decoding it. A record that does not even scan is
  * CBT_TYPE_unknown: decoding will say why. @thread worker */

@@ -124,6 +124,16 @@ void cbt_batch_trim(struct cbt_batch *batch)
     batch->credit = 0;
 }
 
+void cbt_batch_hold(struct cbt_batch *batch, size_t bytes)
+{
+    struct cbt_budget *budget = batch->context->budget;
+    if (bytes > batch->held_bytes)
+        cbt_budget_force(budget, CBT_ACCOUNT_WORKER, bytes - batch->held_bytes);
+    else
+        cbt_budget_give(budget, CBT_ACCOUNT_WORKER, batch->held_bytes - bytes);
+    batch->held_bytes = bytes;
+}
+
 /* ---- what a worker may have to wait for ---- */
 
 /* To begin a frame: the records of all that went before are within the budget. */

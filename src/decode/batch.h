@@ -27,6 +27,7 @@ struct cbt_batch {
     uint32_t frame_count;
     uint32_t credit; /* records whose CBT_RECORD_OVERHEAD_BYTES are already charged */
     bool overdrawing;
+    size_t held_bytes;  /* charged by cbt_batch_hold */
     int64_t blocked_ns; /* spent waiting, for the worker's account of its time */
 
     /* The frame at hand. */
@@ -57,6 +58,10 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet, const struct c
  */
 int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cbt_part *part,
                        const char *detail, int32_t sensor_id);
+
+/* Makes `bytes` the charge for what the worker needs beside records: the zip entry and the record at hand.
+ * That is known only when it is there already, so it is never refused; further frames wait for it. */
+void cbt_batch_hold(struct cbt_batch *batch, size_t bytes);
 
 /* Hands everything over. */
 void cbt_batch_flush(struct cbt_batch *batch);

@@ -40,6 +40,16 @@ void cbt_decoder_free(struct cbt_decoder *decoder)
     free(decoder);
 }
 
+size_t cbt_decoder_held_bytes(const struct cbt_decoder *decoder)
+{
+    return cbt_arena_held_bytes(&decoder->arena);
+}
+
+void cbt_decoder_stop(struct cbt_decoder *decoder)
+{
+    cbt_arena_reset(&decoder->arena);
+}
+
 static int too_complex(const struct cbt_decoder *decoder, enum cbt_dead_reason *ret_reason,
                        struct cbt_err *err)
 {

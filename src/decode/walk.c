@@ -60,6 +60,14 @@ size_t cbt_walk_held_bytes(const struct cbt_walk *walk)
     return cbt_zip_held_bytes(&walk->zip);
 }
 
+void cbt_walk_stop(struct cbt_walk *walk)
+{
+    if (walk->in_zip)
+        cbt_zip_finish(&walk->zip);
+    walk->in_zip = false;
+    walk->state = AT_END;
+}
+
 static void start_bundle(struct cbt_walk *walk, struct cbt_text bundle, bool in_body, uint32_t entry)
 {
     walk->state = AT_BUNDLE;
@@ -73,9 +81,7 @@ static void start_bundle(struct cbt_walk *walk, struct cbt_text bundle, bool in_
 void cbt_walk_start(struct cbt_walk *walk, struct cbt_text body, struct cbt_text content_type,
                     enum cbt_framing framing)
 {
-    if (walk->in_zip)
-        cbt_zip_finish(&walk->zip);
-    walk->in_zip = false;
+    cbt_walk_stop(walk);
     walk->state = AT_WHOLE;
     walk->whole =
         (struct cbt_part){.kind = CBT_PART_BROKEN, .data = body, .framing = framing, .in_body = true};

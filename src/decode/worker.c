@@ -251,6 +251,30 @@ static bool skip(struct cbt_worker *w, const struct cbt_frame *frame)
     return true;
 }
 
+/* What the worker holds for the zip entry and the record at hand, beyond what every worker keeps. */
+static size_t unusual_bytes(const struct cbt_worker *w)
+{
+    size_t bytes = cbt_walk_held_bytes(w->walk) + cbt_decoder_held_bytes(w->decoder);
+    return bytes > 2u * CBT_ARENA_KEEP_BYTES ? bytes : 0;
+}
+
+static void charge_parts(struct cbt_worker *w)
+{
+    size_t bytes = unusual_bytes(w);
+    if (__builtin_expect(bytes != w->batch.held_bytes, 0))
+        cbt_batch_hold(&w->batch, bytes);
+}
+
+/* The frame has no more parts. */
+static void release_parts(struct cbt_worker *w)
+{
+    if (unusual_bytes(w) == 0 && w->batch.held_bytes == 0)
+        return;
+    cbt_walk_stop(w->walk);
+    cbt_decoder_stop(w->decoder);
+    cbt_batch_hold(&w->batch, 0);
+}
+
 /* Walks a frame to its end. False: the worker is to end, and the frame stays unsettled. */
 static bool process(struct cbt_worker *w, struct cbt_frame *frame)
 {
@@ -272,6 +296,7 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
                 break;
             }
             records++;
+            charge_parts(w);
             if (part.kind == CBT_PART_EVENT) {
                 rc = process_event(w, &part, filter, &broken);
             } else if (part.kind == CBT_PART_NOTIFICATION) {
@@ -282,6 +307,7 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
             }
         }
     }
+    release_parts(w);
     if (rc != CBT_OK)
         return false;
     cbt_count(w->context.stats, CBT_COUNT_decoded_frames, 1);

@@ -63,8 +63,7 @@ void cbt_zip_finish(struct cbt_zip *zip)
 
 size_t cbt_zip_held_bytes(const struct cbt_zip *zip)
 {
-    const struct cbt_arena *arena = &zip->inflated;
-    return zip->copy_capacity + (arena->committed > arena->used ? arena->committed : arena->used);
+    return zip->copy_capacity + cbt_arena_held_bytes(&zip->inflated);
 }
 
 /* The limits, before a byte is inflated: all of them on what the directory promises, to which the inflating

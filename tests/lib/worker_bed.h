@@ -33,6 +33,7 @@ struct worker_bed {
     sem_t handed_over; /* posted once for each record */
     struct cbt_record *records[WORKER_BED_RECORDS_MAX];
     size_t count, awaited;
+    size_t first_used_bytes; /* of the budget, when the first records were handed over */
     struct cbt_frame *frames[WORKER_BED_FRAMES_MAX];
     size_t frame_count;
 };
@@ -41,6 +42,8 @@ static inline void worker_bed_submit(void *self, unsigned worker, struct cbt_rec
 {
     struct worker_bed *bed = self;
     (void)worker;
+    if (bed->count == 0)
+        bed->first_used_bytes = cbt_budget_used(&bed->budget);
     for (size_t i = 0; i < n; i++) {
         assert_true(bed->count < WORKER_BED_RECORDS_MAX);
         bed->records[bed->count++] = recs[i];

@@ -2,6 +2,8 @@
 /* What a worker hands over: records whose texts are their frame's, whatever the decoder reads next. */
 #include "worker_bed.h"
 
+#include "zip_build.h"
+
 static void assert_text(struct cbt_text text, const char *expected)
 {
     assert_int_equal(text.len, strlen(expected));
@@ -48,10 +50,46 @@ static void a_broken_notification_of_a_dropped_type_is_filtered(void **state)
     worker_bed_free(bed);
 }
 
+/* More records than a batch holds, so that some are handed over while the entry is still at hand; what makes
+ * it large is left out, so that records are a small part of what is charged. */
+static void a_large_zip_entry_is_charged_while_it_is_at_hand(void **state)
+{
+    enum { SMALL = CBT_BATCH_RECORDS_MAX + 10, LARGE_BYTES = 10 << 20 };
+    (void)state;
+    uint8_t *noise = malloc(LARGE_BYTES);
+    assert_non_null(noise);
+    uint32_t x = 1;
+    for (size_t i = 0; i < LARGE_BYTES; i++)
+        noise[i] = (uint8_t)((x = x * 1664525u + 1013904223u) >> 24);
+    struct pb small = {0}, large = {0}, bundle = {0};
+    pb_header(&small, 1);
+    pb_header(&large, 1);
+    pb_bytes(&large, 8, noise, LARGE_BYTES); /* stats */
+    for (unsigned i = 0; i < SMALL; i++)
+        pb_record(&bundle, pb_text(&small));
+    pb_record(&bundle, pb_text(&large));
+    struct zb_entry entry = {.name = "a", .content = pb_text(&bundle), .method = 8};
+    struct pb zip = zb_build((struct zb){0}, &entry, 1);
+
+    struct worker_bed *bed = worker_bed_new();
+    worker_bed_start(bed, "json", &(struct cbt_format_options){.server_name = "s"});
+    worker_bed_push(bed, pb_text(&zip), "application/zip", "", NULL);
+    worker_bed_await(bed, SMALL);
+    assert_int_equal(atomic_load(&bed->stats->filtered[CBT_FILTERED_deprecated]), 1);
+    assert_in_range(bed->first_used_bytes, bundle.len, bundle.len + (4u << 20));
+    worker_bed_free(bed); /* asserts that nothing is charged any more */
+    free(noise);
+    pb_free(&small);
+    pb_free(&large);
+    pb_free(&bundle);
+    pb_free(&zip);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(notifications_keep_their_types),
+        cmocka_unit_test(a_large_zip_entry_is_charged_while_it_is_at_hand),
         cmocka_unit_test(a_broken_notification_of_a_dropped_type_is_filtered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
