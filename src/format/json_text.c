@@ -219,25 +219,30 @@ uint8_t *cbt_json_hex_any(struct cbt_json_out *out, uint8_t *p, const uint8_t *b
     return p;
 }
 
-uint8_t *cbt_json_base64(struct cbt_json_out *out, uint8_t *p, const uint8_t *bytes, size_t len)
+static inline uint8_t *put_base64(uint8_t *p, uint32_t three)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    p[0] = (uint8_t)digits[three >> 18];
+    p[1] = (uint8_t)digits[three >> 12 & 63];
+    p[2] = (uint8_t)digits[three >> 6 & 63];
+    p[3] = (uint8_t)digits[three & 63];
+    return p + 4;
+}
+
+uint8_t *cbt_json_base64(struct cbt_json_out *out, uint8_t *p, const uint8_t *bytes, size_t len)
+{
     *p++ = '"';
     while (len > 0) {
-        size_t piece = len < JSON_PIECE_BYTES ? len : JSON_PIECE_BYTES;
+        size_t piece = len < JSON_PIECE_BYTES ? len : JSON_PIECE_BYTES, rest = piece % 3;
+        const uint8_t *whole_end = bytes + piece - rest;
         p = cbt_json_room(out, p, JSON_ROOM(piece));
-        for (size_t i = 0; i < piece; i += 3) {
-            size_t n = piece - i;
-            uint32_t three = (uint32_t)bytes[i] << 16;
-            three |= n > 1 ? (uint32_t)bytes[i + 1] << 8 : 0;
-            three |= n > 2 ? bytes[i + 2] : 0;
-            p[0] = (uint8_t)digits[three >> 18];
-            p[1] = (uint8_t)digits[three >> 12 & 63];
-            p[2] = (uint8_t)(n > 1 ? digits[three >> 6 & 63] : '=');
-            p[3] = (uint8_t)(n > 2 ? digits[three & 63] : '=');
-            p += 4;
+        for (; bytes < whole_end; bytes += 3)
+            p = put_base64(p, (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2]);
+        if (rest > 0) {
+            p = put_base64(p, (uint32_t)bytes[0] << 16 | (rest > 1 ? (uint32_t)bytes[1] << 8 : 0));
+            memset(p - (3 - rest), '=', 3 - rest);
+            bytes += rest;
         }
-        bytes += piece;
         len -= piece;
     }
     *p++ = '"';
