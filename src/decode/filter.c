@@ -81,7 +81,8 @@ static int check_items(const struct globs *globs, const char *key, struct cbt_er
         for (int type = 0; type < CBT_TYPE_NOTIFICATION && !known; type++)
             known = strcmp(bare, cbt_event_type_name((enum cbt_event_type)type)) == 0;
         if (!known)
-            return cbt_err_set(err, CBT_EINVAL, "%s: '%s' is no event type", key, item);
+            return cbt_err_set(err, CBT_EINVAL, "filter.%s: '%s' is no event type; docs/EVENTS.md lists them",
+                               key, item);
     }
     return CBT_OK;
 }
@@ -98,7 +99,7 @@ int cbt_filter_new(struct cbt_filter **ret_filter, const char *types, const char
         (rc = check_items(&filter->drop, "drop", err)) != 0)
         goto fail;
     if (filter->types.count == 0) {
-        rc = cbt_err_set(err, CBT_EINVAL, "types: nothing would be forwarded (* is all types)");
+        rc = cbt_err_set(err, CBT_EINVAL, "filter.types: nothing would be forwarded (* is all types)");
         goto fail;
     }
     for (int type = 0; type < CBT_TYPE_NOTIFICATION; type++) {

@@ -640,7 +640,7 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
         {{"export", "--notification=a.b", "--header", "hostId=1", "-"},
          "option=--header reason=\"has no effect on notifications"},
         {{"export", "-s", "cbtap.workesr=1", "-"}, "error -s: [cbtap] workesr: unknown key; did you mean"},
-        {{"export", "-s", "filter.types=procstrat", "-"}, "error types: 'procstrat' is no event type"},
+        {{"export", "-s", "filter.types=procstrat", "-"}, "error filter.types: 'procstrat' is no event type"},
         {{"export", "-s", "cbtap.server_url=edr", "-"}, "does not begin with https:// or http://"},
         {{"export", "-c", "/nonexistent/cbtap.conf", "-"}, "No such file or directory"},
     };

@@ -83,11 +83,12 @@ static void mistakes_are_named(void **state)
     static const struct {
         const char *types, *drop, *message;
     } mistakes[] = {
-        {"procstrat", "", "types: 'procstrat' is no event type"},
-        {"*", "filemod,regmods", "drop: 'regmods' is no event type"},
-        {"ingress.event.process", "", "types: 'ingress.event.process' is no event type"},
-        {"", "", "types: nothing would be forwarded (* is all types)"},
-        {" , ", "", "types: nothing would be forwarded (* is all types)"},
+        {"procstrat", "", "filter.types: 'procstrat' is no event type; docs/EVENTS.md lists them"},
+        {"*", "filemod,regmods", "filter.drop: 'regmods' is no event type; docs/EVENTS.md lists them"},
+        {"ingress.event.process", "",
+         "filter.types: 'ingress.event.process' is no event type; docs/EVENTS.md lists them"},
+        {"", "", "filter.types: nothing would be forwarded (* is all types)"},
+        {" , ", "", "filter.types: nothing would be forwarded (* is all types)"},
     };
     for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
         struct cbt_filter *filter = NULL;
