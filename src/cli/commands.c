@@ -62,7 +62,7 @@ static const char export_text[] =
     "\n"
     "  --format FORMAT       json (default): an object a line; leef: LEEF 1.0, a line each; raw: the\n"
     "                        records as they came, as a bundle, which export reads again\n"
-    "  --profile PROFILE     key names of json: documented (default), cbef-3.8\n"
+    "  --profile PROFILE     key names of json and leef: documented (default), cbef-3.8\n"
     "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
     "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
     "  --notification KEY    each FILE holds notifications of this routing key, a JSON object a line\n"
