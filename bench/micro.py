@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 
+import one_of_each
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = ("walk", "decode", "encode")
-TYPES = ("moduleload", "filemod", "regmod", "crossprocopen", "remotethread", "childproc", "netconn", "procstart", "procend")
 
 
 def run(argv):
@@ -49,17 +50,18 @@ def main():
     if not os.access(program, os.X_OK):
         parser.error(f"there is no {program}: cmake --preset release && cmake --build --preset release")
 
-    what = [(f"the mix, {shape}", ["--shape", shape]) for shape in ("bundle", "zip", "event")]
-    what += [(name, ["--shape", "event", "--type", name]) for name in TYPES]
-    what += [(os.path.basename(path), [path]) for path in options.files]
     print("| events | bytes in | bytes out | walk, ns | decode, ns | encode, ns | in all, ns | walk, instructions "
           "| decode, instructions | encode, instructions | in all, instructions |")
     print("|---|" + "---|" * 10)
-    for name, arguments in what:
-        rows, ns, instructions, numbers = measure(program, arguments, options.events)
-        print(f"| {name} | {numbers['bytes_in_per_event']} | {numbers['bytes_out_per_event']} | "
-              + " | ".join(f"{row[0]:.0f}" for row in rows) + f" | {ns:.0f} | "
-              + " | ".join(f"{row[1]:.0f}" for row in rows) + f" | {instructions:.0f} |", flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        what = [(f"the mix, {shape}", ["--shape", shape]) for shape in ("bundle", "zip", "event")]
+        what += [(name, [path]) for name, path in one_of_each.write(directory)]
+        what += [(os.path.basename(path), [path]) for path in options.files]
+        for name, arguments in what:
+            rows, ns, instructions, numbers = measure(program, arguments, options.events)
+            print(f"| {name} | {numbers['bytes_in_per_event']} | {numbers['bytes_out_per_event']} | "
+                  + " | ".join(f"{row[0]:.0f}" for row in rows) + f" | {ns:.0f} | "
+                  + " | ".join(f"{row[1]:.0f}" for row in rows) + f" | {instructions:.0f} |", flush=True)
 
 
 if __name__ == "__main__":
