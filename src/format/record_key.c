@@ -2,19 +2,18 @@
 /* The process GUID of an event as a record's key (`key = process_guid`). */
 #include <string.h>
 
-#include <sensor_events.pb-c.h>
-
 #include "cbtap/decode.h"
-#include "format/json_write.h"
+#include "format/json.h"
 
-static bool has_process(enum cbt_event_type type)
-{
-    return type != CBT_TYPE_module && type != CBT_TYPE_tamper && type != CBT_TYPE_processblock;
-}
+static const uint32_t common_keys[CBT_TYPES] = {
+#define CBT_JSON_TYPE(type, keys, common) [CBT_TYPE_##type] = (common),
+#include "format/json_types.def"
+};
 
 size_t cbt_event_process_guid(const struct cbt_event *event, uint8_t out[36])
 {
-    if (event->msg == NULL || event->msg->header == NULL || !has_process(event->type))
+    if (event->msg == NULL || event->msg->header == NULL ||
+        (common_keys[event->type] & CBT_JSON_PROCESS) == 0)
         return 0;
     const CbHeaderMsg *header = event->msg->header;
     uint8_t text[64]; /* the writers may store a little beyond the end */

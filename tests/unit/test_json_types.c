@@ -31,6 +31,17 @@ static int close_all(void **state)
     return 0;
 }
 
+/* The record's key is the process_guid of those events that tell of the process in their header. */
+static void expect_key(const struct cbt_event *event, const struct jv *object)
+{
+    const struct jv *guid = event->type == CBT_TYPE_processblock ? NULL : jv_get(object, "process_guid");
+    const char *expected = guid != NULL ? guid->text : "";
+    uint8_t key[36];
+    size_t len = cbt_event_process_guid(event, key);
+    if (len != strlen(expected) || memcmp(key, expected, len) != 0)
+        fail_msg("the key is '%.*s', not '%s'", (int)len, (char *)key, expected);
+}
+
 /* The record, in the notation of pb_build.h, as `json` has it; NULL frame environment. */
 static void expect_json(const void *json, const char *record_text, const char *expected)
 {
@@ -50,6 +61,7 @@ static void expect_json(const void *json, const char *record_text, const char *e
     if (is == NULL || !jv_equal(is, want))
         fail_msg("%s\n is       %.*s\n expected %s", record_text, (int)cbt_buf_len(&out.buf),
                  (char *)out.buf.begin, expected);
+    expect_key(&event, is);
     jv_free(is);
     jv_free(want);
     exact_free(&out);
