@@ -59,7 +59,7 @@ static const struct cbt_decode_limits limits = {
     .zip_entries_max = 1000,
     .zip_inflated_max_bytes = 64u << 20,
     .zip_ratio_max = 1000,
-    .records_max = 262144,
+    .records_max = 524288,
 };
 
 static bool refuse_growth(struct cbt_buf *buf, size_t bytes)
