@@ -308,10 +308,8 @@ void cbt_config_free(struct cbt_config *config)
     if (!config)
         return;
     for (size_t i = 0; i < config->source_count; i++) {
-        if (strcmp(config->sources[i].type, "amqp") == 0) {
+        if (strcmp(config->sources[i].type, "amqp") == 0)
             free(config->sources[i].amqp.queue_arguments.entries);
-            free(config->sources[i].amqp.tls.entries);
-        }
     }
     for (size_t i = 0; i < config->sink_count; i++)
         free(config->sinks[i].kafka.kafka.entries);

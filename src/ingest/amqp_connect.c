@@ -24,7 +24,16 @@ int cbt_amqp_status_error(struct cbt_err *err, int status, const char *what)
     bool refused = status == AMQP_STATUS_BAD_AMQP_DATA || status == AMQP_STATUS_UNKNOWN_CLASS ||
                    status == AMQP_STATUS_UNKNOWN_METHOD || status == AMQP_STATUS_INCOMPATIBLE_AMQP_VERSION ||
                    status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD;
-    return cbt_err_set(err, refused ? CBT_EREFUSED : CBT_EIO, "%s: %s", what, amqp_error_string2(status));
+    char reason[CBT_ERR_TEXT_BYTES / 2] = "";
+    if (status == AMQP_STATUS_SSL_ERROR)
+        refused = cbt_amqp_tls_reason(reason, sizeof(reason));
+    const char *hint =
+        status == AMQP_STATUS_BROKER_UNSUPPORTED_SASL_METHOD
+            ? " (sasl: RabbitMQ offers external with its plugin rabbitmq_auth_mechanism_ssl and "
+              "auth_mechanisms.N = EXTERNAL, plain with auth_mechanisms.N = PLAIN)"
+            : "";
+    return cbt_err_set(err, refused ? CBT_EREFUSED : CBT_EIO, "%s: %s%s%s%s", what,
+                       amqp_error_string2(status), hint, reason[0] != '\0' ? ": " : "", reason);
 }
 
 /* Codes of AMQP 0-9-1, section 1.8 of the specification's generated documentation (amqp-xml-doc0-9-1). */
@@ -85,24 +94,40 @@ struct cbt_text cbt_amqp_server_property(amqp_connection_state_t conn, const cha
     return (struct cbt_text){0};
 }
 
-static int open_socket(amqp_connection_state_t conn, const struct cbt_amqp_settings *settings,
-                       struct cbt_err *err)
+static int open_plain(amqp_connection_state_t conn, const struct amqp_connection_info *broker,
+                      struct timeval *timeout, amqp_socket_t **ret_socket, struct cbt_err *err)
 {
-    const struct amqp_connection_info *broker = &settings->broker;
+    amqp_socket_t *socket = amqp_tcp_socket_new(conn);
+    if (socket == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for a socket");
+    int status = amqp_socket_open_noblock(socket, broker->host, broker->port, timeout);
+    if (status != AMQP_STATUS_OK)
+        return cbt_amqp_open_error(err, broker, status);
+    *ret_socket = socket;
+    return CBT_OK;
+}
+
+int cbt_amqp_open_error(struct cbt_err *err, const struct amqp_connection_info *broker, int status)
+{
+    return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s%s", broker->host, broker->port,
+                       amqp_error_string2(status),
+                       status == AMQP_STATUS_SOCKET_ERROR ? " (most often: nothing listens there)" : "");
+}
+
+static int open_socket(amqp_connection_state_t conn, const struct cbt_amqp_settings *settings,
+                       struct cbt_amqp_session *ret_session, struct cbt_err *err)
+{
     uint64_t timeout_ms = settings->options->connect_timeout_ms;
     struct timeval timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
                               .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
     amqp_set_rpc_timeout(conn, &timeout);
     amqp_set_handshake_timeout(conn, &timeout);
     /* The library sets TCP_NODELAY and SO_KEEPALIVE itself. */
-    amqp_socket_t *socket = amqp_tcp_socket_new(conn);
-    if (socket == NULL)
-        return cbt_err_set(err, CBT_ENOMEM, "no memory for a socket");
-    int status = amqp_socket_open_noblock(socket, broker->host, broker->port, &timeout);
-    if (status != AMQP_STATUS_OK)
-        return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s%s", broker->host, broker->port,
-                           amqp_error_string2(status),
-                           status == AMQP_STATUS_SOCKET_ERROR ? " (most often: nothing listens there)" : "");
+    amqp_socket_t *socket = NULL;
+    int rc = settings->broker.ssl ? cbt_amqp_tls_open(conn, settings, &timeout, &socket, ret_session, err)
+                                  : open_plain(conn, &settings->broker, &timeout, &socket, err);
+    if (rc != 0)
+        return rc;
     /* A peer that takes no byte for two heartbeats is gone, also while nothing is read from it. */
     unsigned user_timeout_ms = (unsigned)(2 * settings->options->heartbeat_ms);
     if (setsockopt(amqp_socket_get_sockfd(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
@@ -146,26 +171,42 @@ static int log_in(amqp_connection_state_t conn, const struct cbt_amqp_settings *
     };
     amqp_table_t table = {.num_entries = sizeof(properties) / sizeof(*properties), .entries = properties};
     const struct amqp_connection_info *broker = &settings->broker;
+    int heartbeat_s = (int)(settings->options->heartbeat_ms / 1000);
+    bool external = strcmp(settings->options->sasl, "external") == 0;
+    /* RabbitMQ takes the user from the certificate, whatever identity is sent with EXTERNAL. */
     amqp_rpc_reply_t reply =
-        amqp_login_with_properties(conn, broker->vhost, CHANNEL_MAX, AMQP_DEFAULT_FRAME_SIZE,
-                                   (int)(settings->options->heartbeat_ms / 1000), &table,
-                                   AMQP_SASL_METHOD_PLAIN, broker->user, broker->password);
+        external ? amqp_login_with_properties(conn, broker->vhost, CHANNEL_MAX, AMQP_DEFAULT_FRAME_SIZE,
+                                              heartbeat_s, &table, AMQP_SASL_METHOD_EXTERNAL, broker->user)
+                 : amqp_login_with_properties(conn, broker->vhost, CHANNEL_MAX, AMQP_DEFAULT_FRAME_SIZE,
+                                              heartbeat_s, &table, AMQP_SASL_METHOD_PLAIN, broker->user,
+                                              broker->password);
     if (reply.reply_type != AMQP_RESPONSE_NORMAL) {
         cbt_amqp_reply_error(err, reply, "login");
-        return cbt_err_prefix(err, "%s port %d, virtual host '%s', user '%s'", broker->host, broker->port,
-                              broker->vhost, broker->user);
+        /* With TLS 1.3 the broker judges our certificate after our side of the handshake is done; its alert
+         * is lost when what we write meanwhile meets a closed socket. */
+        if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION &&
+            reply.library_error == AMQP_STATUS_SSL_ERROR && err != NULL && err->rc == CBT_EIO)
+            cbt_err_set(
+                err, CBT_EREFUSED,
+                "login: the broker ended the connection just after the TLS handshake: as a rule it "
+                "wants a client certificate (tls.cert, tls.key), or refuses that of tls.cert; its log "
+                "says which");
+        return cbt_err_prefix(err, "%s port %d, virtual host '%s', user %s%s%s", broker->host, broker->port,
+                              broker->vhost, external ? "" : "'", external ? "of tls.cert" : broker->user,
+                              external ? "" : "'");
     }
     return CBT_OK;
 }
 
 int cbt_amqp_login(amqp_connection_state_t *ret_conn, const struct cbt_amqp_settings *settings,
-                   const char *client_name, struct cbt_err *err)
+                   const char *client_name, struct cbt_amqp_session *ret_session, struct cbt_err *err)
 {
     int rc;
     amqp_connection_state_t conn = amqp_new_connection();
     if (conn == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for a connection");
-    if ((rc = open_socket(conn, settings, err)) != 0 || (rc = log_in(conn, settings, client_name, err)) != 0)
+    if ((rc = open_socket(conn, settings, ret_session, err)) != 0 ||
+        (rc = log_in(conn, settings, client_name, err)) != 0)
         goto fail;
     amqp_channel_open(conn, CBT_AMQP_CONSUME_CHANNEL);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);

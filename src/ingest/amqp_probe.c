@@ -24,6 +24,22 @@ static void put(struct report *r, const char *fmt, ...)
         r->len = (size_t)n < r->size - r->len ? r->len + (size_t)n : r->size - 1;
 }
 
+static void report_tls(struct report *r, const struct cbt_amqp_settings *settings,
+                       const struct cbt_amqp_session *session)
+{
+    const struct cbt_options_amqp *options = settings->options;
+    if (!settings->broker.ssl) {
+        put(r, ", not encrypted");
+        return;
+    }
+    put(r, ", %s %s, ", session->protocol, session->cipher);
+    if (options->tls_verify)
+        put(r, "certificate verified by %s, good until %s",
+            options->tls_ca[0] != '\0' ? options->tls_ca : "the system's CAs", session->until);
+    else
+        put(r, "certificate NOT VERIFIED (tls.verify = false)");
+}
+
 static int report_exchange(struct report *r, amqp_connection_state_t conn, const char *exchange,
                            struct cbt_err *err)
 {
@@ -65,15 +81,18 @@ int cbt_amqp_probe(const struct cbt_source_config *config, char *ret_report, siz
     int rc = cbt_amqp_settings_read(&settings, config, err);
     if (rc != 0)
         return rc;
-    rc = cbt_amqp_login(&conn, &settings, "cbtap check", err);
+    struct cbt_amqp_session session = {0};
+    rc = cbt_amqp_login(&conn, &settings, "cbtap check", &session, err);
     if (rc != 0)
         goto out;
     struct cbt_text product = cbt_amqp_server_property(conn, "product");
     struct cbt_text version = cbt_amqp_server_property(conn, "version");
     struct report report = {.text = ret_report, .size = report_bytes};
+    bool external = strcmp(settings.options->sasl, "external") == 0;
     put(&report, "%.*s %.*s at %s:%d, virtual host %s, user %s", (int)product.len, (const char *)product.data,
         (int)version.len, (const char *)version.data, settings.broker.host, settings.broker.port,
-        settings.broker.vhost, settings.broker.user);
+        settings.broker.vhost, external ? "of tls.cert" : settings.broker.user);
+    report_tls(&report, &settings, &session);
     if (settings.options->raw && (rc = report_exchange(&report, conn, CBT_AMQP_RAW_EXCHANGE, err)) != 0)
         goto out;
     if (settings.pattern_count != 0 &&

@@ -22,15 +22,30 @@ static int read_url(struct cbt_amqp_settings *s, struct cbt_err *err)
             err, CBT_EINVAL,
             "url is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST (characters like @ : / in "
             "one of them are written %%40 %%3A %%2F)");
-    if (broker.ssl)
-        return cbt_err_set(err, CBT_EUNBUILT,
-                           "url begins with amqps:// and TLS is not built in this version");
     if (broker.vhost[0] == '\0')
         return cbt_err_set(
             err, CBT_EINVAL,
             "url ends in '/', which names the virtual host ''; the virtual host '/' is written "
             "/%%2F, or left out together with the '/'");
     s->broker = broker;
+    return CBT_OK;
+}
+
+/* What asks for TLS in vain would be taken for TLS. */
+static int check_tls(const struct cbt_amqp_settings *s, struct cbt_err *err)
+{
+    const struct cbt_options_amqp *options = s->options;
+    bool external = strcmp(options->sasl, "external") == 0;
+    bool asked = options->tls_ca[0] != '\0' || options->tls_cert[0] != '\0' || options->tls_key[0] != '\0' ||
+                 options->tls_server_name[0] != '\0' || !options->tls_verify;
+    if (!s->broker.ssl && (asked || external))
+        return cbt_err_set(err, CBT_EINVAL,
+                           "%s needs TLS, and url begins with amqp://: write amqps:// (port 5671 by default)",
+                           external ? "sasl = external" : "tls.*");
+    if (options->tls_key[0] != '\0' && options->tls_cert[0] == '\0')
+        return cbt_err_set(err, CBT_EINVAL, "tls.key is the key of tls.cert, which is not set");
+    if (external && options->tls_cert[0] == '\0')
+        return cbt_err_set(err, CBT_EINVAL, "sasl = external logs in by a client certificate: set tls.cert");
     return CBT_OK;
 }
 
@@ -120,8 +135,8 @@ int cbt_amqp_settings_read(struct cbt_amqp_settings *ret_settings, const struct 
         return cbt_err_set(err, CBT_EINVAL, "queue: names that begin with 'amq.' are the broker's own");
     if (options->heartbeat_ms % MS_PER_S != 0)
         return cbt_err_set(err, CBT_EINVAL, "heartbeat_ms is a whole number of seconds, e.g. 10000");
-    if ((rc = read_url(&s, err)) != 0 || (rc = read_patterns(&s, err)) != 0 ||
-        (rc = read_arguments(&s, err)) != 0) {
+    if ((rc = read_url(&s, err)) != 0 || (rc = check_tls(&s, err)) != 0 ||
+        (rc = read_patterns(&s, err)) != 0 || (rc = read_arguments(&s, err)) != 0) {
         cbt_amqp_settings_free(&s);
         return rc;
     }
@@ -170,6 +185,11 @@ void cbt_amqp_settings_warn(const struct cbt_amqp_settings *s)
     if (pattern != NULL)
         cbt_log_warning("raw = true and this routing key of events deliver every event twice",
                         CBT_S("source", s->config->name), CBT_S("routing_key", pattern));
+    if (s->broker.ssl && !s->options->tls_verify)
+        cbt_log_warning(
+            "tls.verify = false: the broker's certificate is not looked at, so whoever is in between "
+            "can read and change everything, the password too; set tls.ca instead",
+            CBT_S("source", s->config->name));
     if (strcmp(s->options->queue_declare, "true") == 0 && !is_limited(s))
         cbt_log_warning(
             "the queue has neither expiry nor length limit: while nobody consumes it, its backlog can raise "

@@ -94,7 +94,8 @@ static int amqp_open(void **ret_self, const struct cbt_source_config *config, st
 static int amqp_connect(void *arg, struct cbt_err *err)
 {
     struct cbt_amqp *self = arg;
-    int rc = cbt_amqp_login(&self->conn, &self->settings, self->client_name, err);
+    struct cbt_amqp_session session;
+    int rc = cbt_amqp_login(&self->conn, &self->settings, self->client_name, &session, err);
     if (rc != 0)
         return rc;
     self->broken = false;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The inside of the AMQP source, shared by its files: settings (amqp_settings.c), connection
- * (amqp_connect.c), queue and bindings (amqp_topology.c), deliveries (amqp_read.c), messages too large to
- * hold (amqp_spill.c), acknowledgements (amqp_ack.c), header values (amqp_headers.c), routing keys
- * (amqp_topic.c), `check --connect` (amqp_probe.c). All of an instance belongs to its receiver's thread.
+ * (amqp_connect.c), TLS (amqp_tls.c), queue and bindings (amqp_topology.c), deliveries (amqp_read.c),
+ * messages too large to hold (amqp_spill.c), acknowledgements (amqp_ack.c), header values (amqp_headers.c),
+ * routing keys (amqp_topic.c), `check --connect` (amqp_probe.c). All of an instance belongs to its receiver's
+ * thread.
  */
 #ifndef CBTAP_INGEST_SOURCE_AMQP_H
 #define CBTAP_INGEST_SOURCE_AMQP_H
@@ -130,6 +131,13 @@ static inline uint64_t cbt_amqp_acks_due(const struct cbt_amqp_acks *acks)
 
 /* ---- the source ---- */
 
+/* What TLS came to, for people; empty strings without TLS. */
+struct cbt_amqp_session {
+    char protocol[16]; /* "TLSv1.3" */
+    char cipher[64];
+    char until[64]; /* the end of the broker's certificate */
+};
+
 /* What is bound, and to what. Kept over reconnects, so that what is missing is said once. */
 struct cbt_amqp_binding {
     const char *exchange;
@@ -201,12 +209,23 @@ struct cbt_amqp {
 
 /* Opens socket and channels and logs in; leaves *ret_conn alone on failure. Also for probe. */
 int cbt_amqp_login(amqp_connection_state_t *ret_conn, const struct cbt_amqp_settings *settings,
-                   const char *client_name, struct cbt_err *err);
+                   const char *client_name, struct cbt_amqp_session *ret_session, struct cbt_err *err);
+
+/* A TLS socket of `conn`, connected within `timeout`, the broker's certificate verified. The files are read
+ * here, so each connection takes them as they are. The socket belongs to `conn`. */
+int cbt_amqp_tls_open(amqp_connection_state_t conn, const struct cbt_amqp_settings *settings,
+                      struct timeval *timeout, amqp_socket_t **ret_socket,
+                      struct cbt_amqp_session *ret_session, struct cbt_err *err);
+/* What OpenSSL says of this thread's last failure: empty, or a reason and, where it is known, what to do.
+ * True where the peer refuses what this side offers, so that trying again soon is of no use. */
+bool cbt_amqp_tls_reason(char *ret_text, size_t text_bytes);
+
 /* Fills err from a failed call of the library: CBT_EREFUSED where the broker says no for good, else CBT_EIO.
  */
 int cbt_amqp_reply_error(struct cbt_err *err, amqp_rpc_reply_t reply, const char *what);
 int cbt_amqp_close_error(struct cbt_err *err, uint16_t code, amqp_bytes_t text, const char *what);
 int cbt_amqp_status_error(struct cbt_err *err, int status, const char *what);
+int cbt_amqp_open_error(struct cbt_err *err, const struct amqp_connection_info *broker, int status);
 /* A string of the broker's properties ("product", "version"), or an empty text. */
 struct cbt_text cbt_amqp_server_property(amqp_connection_state_t conn, const char *name);
 

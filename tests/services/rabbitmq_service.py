@@ -12,9 +12,10 @@ class RabbitMQ(Service):
     name = "rabbitmq"
     start_timeout_s = 90
 
-    def __init__(self, log_dir=None, **settings):
+    def __init__(self, log_dir=None, plugins=(), **settings):
         super().__init__(log_dir)
         self.settings = settings
+        self.plugins = plugins
         self.epmd = None
 
     def _path(self, *names):
@@ -29,6 +30,13 @@ class RabbitMQ(Service):
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         for name in ("mnesia", "log", "home"):
             os.mkdir(self._path(name))
+        self.configure()
+        with open(self._path("enabled_plugins"), "w", encoding="utf-8") as f:
+            f.write(f"[{','.join(self.plugins)}].\n")
+
+    def configure(self, **changes):
+        """Writes the configuration with these settings changed, for the next start."""
+        self.settings |= changes
         settings = {
             "listeners.tcp.1": f"127.0.0.1:{self.port}",
             "log.console": "true", "log.console.level": "info", "log.file": "false",
@@ -36,8 +44,6 @@ class RabbitMQ(Service):
         } | self.settings
         with open(self._path("rabbitmq.conf"), "w", encoding="utf-8") as f:
             f.writelines(f"{key} = {value}\n" for key, value in settings.items())
-        with open(self._path("enabled_plugins"), "w", encoding="utf-8") as f:
-            f.write("[].\n")
 
     def argv(self):
         return [self.script]

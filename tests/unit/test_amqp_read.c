@@ -319,7 +319,13 @@ static int set_up(void **state)
                  .events = "watchlist.#,ingress.event.procstart",
                  .prefetch = 160,
                  .heartbeat_ms = 10000,
-                 .connect_timeout_ms = 5000},
+                 .connect_timeout_ms = 5000,
+                 .sasl = "plain",
+                 .tls_ca = "",
+                 .tls_cert = "",
+                 .tls_key = "",
+                 .tls_server_name = "",
+                 .tls_verify = true},
     };
     wire.len = 0;
     struct cbt_err err;

@@ -27,7 +27,12 @@ static struct cbt_source_config config_with_url(const char *url)
                  .receivers = 1,
                  .heartbeat_ms = 10000,
                  .connect_timeout_ms = 5000,
-                 .sasl = "plain"},
+                 .sasl = "plain",
+                 .tls_ca = "",
+                 .tls_cert = "",
+                 .tls_key = "",
+                 .tls_server_name = "",
+                 .tls_verify = true},
     };
 }
 
@@ -67,7 +72,7 @@ static void bad_url_is_refused_without_the_password(void **state)
         const char *hint;
     } cases[] = {
         {"amqp://user:s3cret@h:5004/", CBT_EINVAL, "%2F"},
-        {"amqps://user:s3cret@h:5004/%2F", CBT_EUNBUILT, "TLS"},
+        {"amqps://user:s3cret@h:5004/", CBT_EINVAL, "%2F"},
         {"http://user:s3cret@h", CBT_EINVAL, "amqp://USER:PASSWORD@HOST:PORT/VHOST"},
         {"user:s3cret@h", CBT_EINVAL, "amqp://"},
         {"amqp://user:s3cret@h:port/%2F", CBT_EINVAL, "amqp://"},
@@ -85,6 +90,60 @@ static void bad_url_is_refused_without_the_password(void **state)
         if (rc != cases[i].rc || strstr(err.text, cases[i].hint) == NULL)
             fail_msg("url '%s': %d %s", cases[i].url, rc, err.text);
         assert_null(strstr(err.text, "s3cret"));
+    }
+}
+
+static void amqps_url_asks_for_tls(void **state)
+{
+    (void)state;
+    struct cbt_source_config config = config_with_url("amqps://u:p@h");
+    struct cbt_amqp_settings settings;
+    assert_int_equal(cbt_amqp_settings_read(&settings, &config, NULL), 0);
+    assert_true(settings.broker.ssl);
+    assert_int_equal(settings.broker.port, 5671);
+    cbt_amqp_settings_free(&settings);
+    config = config_with_url("amqp://u:p@h");
+    assert_int_equal(cbt_amqp_settings_read(&settings, &config, NULL), 0);
+    assert_false(settings.broker.ssl);
+    cbt_amqp_settings_free(&settings);
+}
+
+static void tls_keys_that_would_do_nothing_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *ca, *cert, *key, *server_name, *sasl;
+        bool verify;
+        const char *hint; /* NULL: good */
+    } cases[] = {
+        {"amqps://h", "ca", "cert", "key", "name", "external", true, NULL},
+        {"amqps://h", "", "cert", "", "", "plain", false, NULL},
+        {"amqp://h", "ca", "", "", "", "plain", true, "amqps://"},
+        {"amqp://h", "", "cert", "", "", "plain", true, "amqps://"},
+        {"amqp://h", "", "", "key", "", "plain", true, "amqps://"},
+        {"amqp://h", "", "", "", "name", "plain", true, "amqps://"},
+        {"amqp://h", "", "", "", "", "plain", false, "amqps://"},
+        {"amqp://h", "", "", "", "", "external", true, "amqps://"},
+        {"amqps://h", "", "", "key", "", "plain", true, "tls.cert"},
+        {"amqps://h", "", "", "", "", "external", true, "tls.cert"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct cbt_source_config config = config_with_url(cases[i].url);
+        struct cbt_amqp_settings settings;
+        struct cbt_err err = {0};
+        config.amqp.tls_ca = cases[i].ca;
+        config.amqp.tls_cert = cases[i].cert;
+        config.amqp.tls_key = cases[i].key;
+        config.amqp.tls_server_name = cases[i].server_name;
+        config.amqp.tls_verify = cases[i].verify;
+        config.amqp.sasl = cases[i].sasl;
+        int rc = cbt_amqp_settings_read(&settings, &config, &err);
+        if (cases[i].hint == NULL) {
+            assert_int_equal(rc, 0);
+            cbt_amqp_settings_free(&settings);
+        } else if (rc != CBT_EINVAL || strstr(err.text, cases[i].hint) == NULL) {
+            fail_msg("case %zu: %d %s", i, rc, err.text);
+        }
     }
 }
 
@@ -201,6 +260,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(url_is_taken_apart),
         cmocka_unit_test(bad_url_is_refused_without_the_password),
+        cmocka_unit_test(amqps_url_asks_for_tls),
+        cmocka_unit_test(tls_keys_that_would_do_nothing_are_refused),
         cmocka_unit_test(routing_keys_are_cut_at_commas),
         cmocka_unit_test(queue_arguments_have_their_types),
         cmocka_unit_test(what_has_a_key_of_its_own_is_no_argument),
