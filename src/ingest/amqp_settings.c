@@ -96,16 +96,35 @@ static amqp_field_value_t argument_value(const char *text)
     return (amqp_field_value_t){.kind = AMQP_FIELD_KIND_UTF8, .value.bytes = amqp_cstring_bytes(text)};
 }
 
+/* X(argument, key): arguments of the queue that have a key of their own. */
+#define OWN_KEYS(X)                                                                                          \
+    X("x-expires", "queue.expires_ms")                                                                       \
+    X("x-max-length-bytes", "queue.max_bytes")                                                               \
+    X("x-single-active-consumer", "queue.single_active")
+
+static int refuse_own_key(const char *argument, struct cbt_err *err)
+{
+#define REFUSE(name, key)                                                                                    \
+    if (strcmp(argument, name) == 0)                                                                         \
+        return cbt_err_set(err, CBT_EINVAL, "queue.arguments." name ": that is " key);
+    OWN_KEYS(REFUSE)
+#undef REFUSE
+    return CBT_OK;
+}
+
 static int read_arguments(struct cbt_amqp_settings *s, struct cbt_err *err)
 {
     const struct cbt_options_amqp *options = s->options;
-    s->arguments = calloc(options->queue_arguments.count + 2, sizeof(*s->arguments));
+    s->arguments = calloc(options->queue_arguments.count + 3, sizeof(*s->arguments));
     if (s->arguments == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the queue's arguments");
     if (options->queue_expires_ms != 0)
         add_argument(s, "x-expires", integer_value((int64_t)options->queue_expires_ms));
     if (options->queue_max_bytes != 0)
         add_argument(s, "x-max-length-bytes", integer_value((int64_t)options->queue_max_bytes));
+    if (options->queue_single_active)
+        add_argument(s, "x-single-active-consumer",
+                     (amqp_field_value_t){.kind = AMQP_FIELD_KIND_BOOLEAN, .value.boolean = 1});
     for (size_t i = 0; i < options->queue_arguments.count; i++) {
         const struct cbt_map_entry *entry = &options->queue_arguments.entries[i];
         if (entry->value[0] == '\0')
@@ -113,11 +132,9 @@ static int read_arguments(struct cbt_amqp_settings *s, struct cbt_err *err)
         if (strlen(entry->key) > CBT_AMQP_SHORTSTR_BYTES_MAX)
             return cbt_err_set(err, CBT_EINVAL, "the name of a queue argument has more than %d bytes",
                                CBT_AMQP_SHORTSTR_BYTES_MAX);
-        if (strcmp(entry->key, "x-expires") == 0)
-            return cbt_err_set(err, CBT_EINVAL, "queue.arguments.x-expires: that is queue.expires_ms");
-        if (strcmp(entry->key, "x-max-length-bytes") == 0)
-            return cbt_err_set(err, CBT_EINVAL,
-                               "queue.arguments.x-max-length-bytes: that is queue.max_bytes");
+        int rc = refuse_own_key(entry->key, err);
+        if (rc != 0)
+            return rc;
         add_argument(s, entry->key, argument_value(entry->value));
     }
     return CBT_OK;
@@ -190,6 +207,11 @@ void cbt_amqp_settings_warn(const struct cbt_amqp_settings *s)
             "tls.verify = false: the broker's certificate is not looked at, so whoever is in between "
             "can read and change everything, the password too; set tls.ca instead",
             CBT_S("source", s->config->name));
+    if (s->options->queue_single_active && strcmp(s->options->queue_declare, "passive") == 0)
+        cbt_log_warning(
+            "queue.single_active has no effect with queue.declare = passive: whoever declares the "
+            "queue must give it x-single-active-consumer",
+            CBT_S("source", s->config->name), CBT_S("queue", s->options->queue));
     if (strcmp(s->options->queue_declare, "true") == 0 && !is_limited(s))
         cbt_log_warning(
             "the queue has neither expiry nor length limit: while nobody consumes it, its backlog can raise "

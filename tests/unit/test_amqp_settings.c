@@ -207,6 +207,13 @@ static void queue_arguments_have_their_types(void **state)
     config.amqp.queue_expires_ms = 0;
     config.amqp.queue_max_bytes = 0;
     config.amqp.queue_arguments.count = 0;
+    config.amqp.queue_single_active = true;
+    assert_int_equal(cbt_amqp_settings_read(&settings, &config, NULL), 0);
+    assert_int_equal(settings.argument_count, 1);
+    assert_int_equal(argument(&settings, "x-single-active-consumer")->kind, AMQP_FIELD_KIND_BOOLEAN);
+    assert_true(argument(&settings, "x-single-active-consumer")->value.boolean);
+    cbt_amqp_settings_free(&settings);
+    config.amqp.queue_single_active = false;
     assert_int_equal(cbt_amqp_settings_read(&settings, &config, NULL), 0);
     assert_int_equal(settings.argument_count, 0);
     cbt_amqp_settings_free(&settings);
@@ -218,13 +225,17 @@ static void what_has_a_key_of_its_own_is_no_argument(void **state)
     struct cbt_source_config config = config_with_url("amqp://h");
     struct cbt_amqp_settings settings;
     struct cbt_err err;
-    struct cbt_map_entry expires = {"x-expires", "1000"}, max = {"x-max-length-bytes", "1000"};
-    config.amqp.queue_arguments = (struct cbt_map){&expires, 1};
-    assert_int_equal(cbt_amqp_settings_read(&settings, &config, &err), CBT_EINVAL);
-    assert_non_null(strstr(err.text, "queue.expires_ms"));
-    config.amqp.queue_arguments = (struct cbt_map){&max, 1};
-    assert_int_equal(cbt_amqp_settings_read(&settings, &config, &err), CBT_EINVAL);
-    assert_non_null(strstr(err.text, "queue.max_bytes"));
+    static const char *const cases[][2] = {
+        {"x-expires", "queue.expires_ms"},
+        {"x-max-length-bytes", "queue.max_bytes"},
+        {"x-single-active-consumer", "queue.single_active"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct cbt_map_entry entry = {cases[i][0], "1000"};
+        config.amqp.queue_arguments = (struct cbt_map){&entry, 1};
+        assert_int_equal(cbt_amqp_settings_read(&settings, &config, &err), CBT_EINVAL);
+        assert_non_null(strstr(err.text, cases[i][1]));
+    }
 }
 
 static void queue_and_heartbeat_are_checked(void **state)
