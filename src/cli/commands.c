@@ -9,7 +9,9 @@
     "  --help                this page\n"
 #define SET_OPTION                                                                                           \
     "  -s SECTION.KEY=VALUE  sets a key over the file; may be given often, the last wins.\n"                 \
-    "                        In source.NAME.KEY and sink.NAME.KEY the NAME holds no dots\n"
+    "                        In source.NAME.KEY and sink.NAME.KEY the NAME holds no dots. Every user of\n"   \
+    "                        the machine sees it in the process list: secrets as KEY=@FILE or\n"             \
+    "                        'KEY=${VARIABLE}', in quotes, for the shell would put the value in\n"
 
 static const char run_text[] =
     "Runs the daemon in the foreground: takes events from every [source.NAME], decodes them, publishes them "
