@@ -161,7 +161,7 @@ static int make_worker(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
 static int make_receiver(struct cbt_pipeline *p, unsigned index, const struct cbt_source_config *config,
                          unsigned number, struct cbt_err *err)
 {
-    const struct cbt_source *source = cbt_source_find(config->type);
+    const struct cbt_source *source = cbt_source_of(config);
     if (source == NULL)
         return cbt_err_set(err, CBT_EINVAL, "[source.%s] type = %s: no such source", config->name,
                            config->type);
@@ -222,7 +222,7 @@ int cbt_pipeline_make(struct cbt_pipeline *p, struct cbt_err *err)
         return rc;
     bool has_pubsub = false;
     for (size_t i = 0; i < config->source_count; i++) {
-        const struct cbt_source *source = cbt_source_find(config->sources[i].type);
+        const struct cbt_source *source = cbt_source_of(&config->sources[i]);
         has_pubsub = has_pubsub || (source != NULL && !source->redelivers);
     }
     cbt_budget_init(&p->budget, config->cbtap.inflight_bytes, has_pubsub);

@@ -73,9 +73,13 @@ struct cbt_options_kafka {
 };
 #undef CBT_OPTIONS_kafka
 
+struct cbt_source;
+
 struct cbt_source_config {
-    const char *name; /* NAME of [source.NAME] */
-    const char *type; /* "amqp", "redis" */
+    const char *name;                /* NAME of [source.NAME] */
+    const char *type;                /* "amqp", "redis" */
+    const struct cbt_source *source; /* one of a command's own; NULL: the one of that type */
+    void *own;                       /* what that one's open wants */
     union {
         struct cbt_options_amqp amqp;
         struct cbt_options_redis redis;

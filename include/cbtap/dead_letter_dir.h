@@ -23,6 +23,7 @@ struct cbt_dead_letter_info {
     int32_t sensor_id;
     uint32_t entry, index;
     uint64_t offset;
+    uint32_t replays; /* how often it has been replayed already */
 };
 
 /* A dead letter that is being written: DIR/<time>-<pid>-<number>.part, then .bin (the raw bytes) beside .json

@@ -32,6 +32,8 @@ struct cbt_frame {
     uint32_t generation; /* the source's: which channel the token belongs to */
     int64_t arrived_ns;  /* cbt_now_ns */
     int64_t arrived_wall_ms;
+    const char *source; /* of one that is replayed: the section it first came from; NULL: its receiver's */
+    uint32_t replays;   /* how often it has been replayed, this time included; 0: it is new */
 
     /* The receiver's. */
     struct cbt_receiver *receiver;
@@ -47,9 +49,20 @@ struct cbt_frame {
     int64_t submitted_ns;       /* first hand-over to a sink */
     int64_t last_event_unix_ms; /* time of its last event, 0 where none has one */
 
+    /* Dead letters made of it, by its worker and by sinks, and why the last one: for whoever replays. */
+    _Atomic uint32_t dead_letters;
+    _Atomic uint32_t dead_reason; /* enum cbt_dead_reason */
+
     /* Records not yet delivered, and one that the worker holds while it is at it. */
     _Atomic uint32_t pending;
 };
+
+/* Notes that a dead letter is made of it. @thread worker, sink; before its record is settled */
+static inline void cbt_frame_note_dead(struct cbt_frame *frame, enum cbt_dead_reason reason)
+{
+    atomic_store_explicit(&frame->dead_reason, reason, memory_order_relaxed);
+    atomic_fetch_add_explicit(&frame->dead_letters, 1, memory_order_relaxed);
+}
 
 /* What a record is charged for librdkafka's own memory. */
 #define CBT_RECORD_OVERHEAD_BYTES 256

@@ -66,6 +66,8 @@ struct cbt_source {
 
 /* The row of sources.def with that type, or NULL. @thread any */
 const struct cbt_source *cbt_source_find(const char *type);
+/* The section's source, or NULL. @thread any */
+const struct cbt_source *cbt_source_of(const struct cbt_source_config *config);
 
 /* ---- what the receiver gives to its source; @thread receiver ---- */
 

@@ -106,6 +106,8 @@ static int make_json(struct cbt_dead_letter_file *file, const struct cbt_dead_le
             ", \"sensor_id\": %" PRId32 ", \"entry\": %" PRIu32 ", \"index\": %" PRIu32
             ", \"offset\": %" PRIu64,
             info->sensor_id, info->entry, info->index, info->offset);
+    if (info->replays != 0)
+        fprintf(out, ", \"replays\": %" PRIu32, info->replays);
     bool failed = ferror(out) != 0;
     failed = fclose(out) != 0 || failed;
     return failed ? cbt_err_set(err, CBT_ENOMEM, "no memory for a dead letter") : CBT_OK;

@@ -105,6 +105,7 @@ static int set_aside(struct cbt_worker *w, const struct cbt_part *part, const ch
     if (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT)
         cbt_peek_sensor_id(part->data, (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id);
     cbt_add(&w->context.stats->dead[part->reason], 1);
+    cbt_frame_note_dead(w->batch.frame, part->reason);
     for (unsigned i = 0; i < w->context.outlet_count; i++)
         if (w->context.outlets[i].takes_dead_letters)
             return cbt_batch_add_dead(&w->batch, i, part, detail, sensor_id);

@@ -19,3 +19,8 @@ const struct cbt_source *cbt_source_find(const char *type)
             return *source;
     return NULL;
 }
+
+const struct cbt_source *cbt_source_of(const struct cbt_source_config *config)
+{
+    return config->source != NULL ? config->source : cbt_source_find(config->type);
+}

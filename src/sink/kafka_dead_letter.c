@@ -84,6 +84,7 @@ void kafka_dead_refuse(struct kafka *k, struct cbt_record *record, const char *w
     /* As an event it is done with; it goes on as a dead letter. */
     cbt_count(k->context.stats, CBT_COUNT_settled_records, 1);
     cbt_add(&k->context.stats->dead[CBT_DEAD_refused], 1);
+    cbt_frame_note_dead(record->frame, CBT_DEAD_refused);
     kafka_dead_add(k, record);
 }
 
@@ -108,6 +109,8 @@ static void add_number(rd_kafka_headers_t *headers, const char *name, int64_t nu
 
 static const char *source_name(const struct cbt_frame *frame)
 {
+    if (frame->source != NULL)
+        return frame->source;
     return frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : "";
 }
 
@@ -149,6 +152,8 @@ static rd_kafka_headers_t *make_headers(struct kafka *k, const struct cbt_record
     if (frame->env.has_node_id)
         add_number(headers, "node_id", frame->env.node_id);
     add_number(headers, "arrived_unix_ms", frame->arrived_wall_ms);
+    if (frame->replays != 0)
+        add_number(headers, "replays", frame->replays);
     return headers;
 }
 
@@ -266,6 +271,7 @@ static int store(struct kafka *k, const struct cbt_record *record, struct cbt_er
         .entry = dead->entry,
         .index = dead->index,
         .offset = dead->offset,
+        .replays = frame->replays,
     };
     if (k->options->dead_letter_dir[0] == '\0')
         return cbt_err_set(err, CBT_EINVAL, "dead_letter_dir is not set");
