@@ -347,6 +347,18 @@ void kafka_set_down(struct kafka *k, bool down, const char *reason);
 
 /* ---- kafka_probe.c ---- */
 
+/* The last thing that a broker or the network said. */
+struct kafka_fault {
+    char text[256];
+    rd_kafka_resp_err_t code;
+};
+
+/* Has the instance to be made of `conf` keep its faults there, which must outlive it. */
+void kafka_watch_faults(rd_kafka_conf_t *conf, struct kafka_fault *fault);
+/* Waits seconds at most until a broker answers; else the error says what may be wrong. */
+int kafka_reach(rd_kafka_t *rk, const struct kafka_fault *fault, const char *servers, int *ret_brokers,
+                struct cbt_err *err);
+
 int kafka_probe(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 char *ret_report, size_t report_bytes, struct cbt_err *err);
 

@@ -10,20 +10,20 @@
 #define STEP_MS    100
 #define ASK_MS     5000
 
-/* The last thing that a broker or the network said. */
-struct probe {
-    char fault[256];
-    rd_kafka_resp_err_t code;
-};
-
 static void error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     (void)rk;
-    struct probe *probe = opaque;
+    struct kafka_fault *fault = opaque;
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         return; /* says less than what came before it */
-    probe->code = (rd_kafka_resp_err_t)code;
-    snprintf(probe->fault, sizeof(probe->fault), "%s", reason);
+    fault->code = (rd_kafka_resp_err_t)code;
+    snprintf(fault->text, sizeof(fault->text), "%s", reason);
+}
+
+void kafka_watch_faults(rd_kafka_conf_t *conf, struct kafka_fault *fault)
+{
+    rd_kafka_conf_set_opaque(conf, fault);
+    rd_kafka_conf_set_error_cb(conf, error_cb);
 }
 
 /* What to look at. */
@@ -43,8 +43,8 @@ static const char *hint(rd_kafka_resp_err_t code)
     }
 }
 
-static int reach(rd_kafka_t *rk, struct probe *probe, const char *servers, int *ret_brokers,
-                 struct cbt_err *err)
+int kafka_reach(rd_kafka_t *rk, const struct kafka_fault *fault, const char *servers, int *ret_brokers,
+                struct cbt_err *err)
 {
     const struct rd_kafka_metadata *metadata = NULL;
     int64_t deadline = cbt_now_ns() + CONNECT_MS * KAFKA_NS_PER_MS;
@@ -55,8 +55,8 @@ static int reach(rd_kafka_t *rk, struct probe *probe, const char *servers, int *
     } while (failed != RD_KAFKA_RESP_ERR_NO_ERROR && cbt_now_ns() < deadline);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         return cbt_err_set(err, CBT_EIO, "no answer from Kafka at %s: %s; %s", servers,
-                           probe->fault[0] != '\0' ? probe->fault : rd_kafka_err2str(failed),
-                           hint(probe->code));
+                           fault->text[0] != '\0' ? fault->text : rd_kafka_err2str(failed),
+                           hint(fault->code));
     *ret_brokers = metadata->broker_cnt;
     rd_kafka_metadata_destroy(metadata);
     return CBT_OK;
@@ -96,7 +96,7 @@ int kafka_probe(const struct cbt_sink_config *config, const struct cbt_options_c
     const struct kafka_limits limits = {.inflight_bytes = options->inflight_bytes,
                                         .batch_bytes = KAFKA_BATCH_BYTES,
                                         .message_max_bytes = KAFKA_TOPIC_MAX_BYTES};
-    struct probe probe = {.code = RD_KAFKA_RESP_ERR_NO_ERROR};
+    struct kafka_fault fault = {.code = RD_KAFKA_RESP_ERR_NO_ERROR};
     rd_kafka_conf_t *conf = kafka_conf_new(config, KAFKA_ROLE_PROBE, &limits, err);
     if (conf == NULL)
         return CBT_EINVAL;
@@ -104,13 +104,12 @@ int kafka_probe(const struct cbt_sink_config *config, const struct cbt_options_c
     size_t size = sizeof(servers);
     if (rd_kafka_conf_get(conf, "bootstrap.servers", servers, &size) != RD_KAFKA_CONF_OK)
         snprintf(servers, sizeof(servers), "its address");
-    rd_kafka_conf_set_opaque(conf, &probe);
-    rd_kafka_conf_set_error_cb(conf, error_cb);
+    kafka_watch_faults(conf, &fault);
     rd_kafka_t *rk = kafka_new(conf, err);
     if (rk == NULL)
         return CBT_EINVAL;
     int brokers = 0;
-    int rc = reach(rk, &probe, servers, &brokers, err);
+    int rc = kafka_reach(rk, &fault, servers, &brokers, err);
     if (rc == 0) {
         char events[400], dead[400];
         if (strchr(own->topic, '{') != NULL)
