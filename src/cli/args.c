@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Reads a command's arguments; names the nearest known option or command where one is unknown. */
+#include <errno.h>
 #include <getopt.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +33,13 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"header", required_argument, NULL, 'H'},
                                       {"notification", required_argument, NULL, 'N'},
                                       {"quiet", no_argument, NULL, 'q'},
+                                      {"reason", required_argument, NULL, 'R'},
+                                      {"source", required_argument, NULL, 'S'},
+                                      {"since", required_argument, NULL, 'T'},
+                                      {"raw", no_argument, NULL, 'r'},
+                                      {"all", no_argument, NULL, 'a'},
+                                      {"dry-run", no_argument, NULL, 'y'},
+                                      {"from", required_argument, NULL, 'f'},
                                       {0}};
 #define LONGS (sizeof longs / sizeof longs[0] - 1)
 
@@ -42,7 +51,7 @@ static bool knows(const struct cbt_command *command, int letter)
 static int unknown_option(const struct cbt_command *command, const char *option)
 {
     char dashed[LONGS][24], phrase[128], see[64], shown[64];
-    const char *words[LONGS + 2];
+    const char *words[LONGS + 3];
     size_t count = 0;
     for (size_t i = 0; i < LONGS; i++) {
         if (!knows(command, longs[i].val))
@@ -54,6 +63,8 @@ static int unknown_option(const struct cbt_command *command, const char *option)
         words[count++] = "-c";
         words[count++] = "-s";
     }
+    if (knows(command, 'n'))
+        words[count++] = "-n";
     snprintf(shown, sizeof shown, "%.*s", (int)strcspn(option, "="), option);
     cbt_nearest_phrase(shown, cbt_nearest(shown, words, count), phrase, sizeof phrase);
     snprintf(see, sizeof see, "cbtap help %s", command->name);
@@ -82,15 +93,43 @@ static void take(struct cbt_args *args, int letter, const char *value)
     case 'N':
         args->notification = value;
         break;
+    case 'R':
+        args->reason = value;
+        break;
+    case 'S':
+        args->source = value;
+        break;
+    case 'T':
+        args->since = value;
+        break;
+    case 'f':
+        args->froms[args->from_count++] = value;
+        break;
     default:
         break;
     }
+    args->raw |= letter == 'r';
+    args->all |= letter == 'a';
+    args->dry_run |= letter == 'y';
     args->help |= letter == 'h';
     args->connect |= letter == 'k';
     args->print |= letter == 'p';
     args->configuration_md |= letter == 'm';
     args->events_md |= letter == 'e';
     args->quiet |= letter == 'q';
+}
+
+static int take_count(struct cbt_args *args, const char *value)
+{
+    char *end;
+    errno = 0;
+    unsigned long long count = strtoull(value, &end, 10);
+    if (value[0] < '0' || value[0] > '9' || *end || errno != 0 || count == 0 || count > SIZE_MAX / 2) {
+        cbt_log_error("wrong usage", CBT_S("option", "-n"), CBT_S("reason", "is a number from 1 on"));
+        return CBT_EXIT_USAGE;
+    }
+    args->count = count;
+    return 0;
 }
 
 static int take_word(struct cbt_args *args, const struct cbt_command *command, const char *word)
@@ -110,7 +149,8 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
     args->overrides = calloc((size_t)argc + 1, sizeof *args->overrides);
     args->headers = calloc((size_t)argc + 1, sizeof *args->headers);
     args->words = calloc((size_t)argc + 1, sizeof *args->words);
-    if (!args->overrides || !args->headers || !args->words) {
+    args->froms = calloc((size_t)argc + 1, sizeof *args->froms);
+    if (!args->overrides || !args->headers || !args->words || !args->froms) {
         cbt_log_error("out of memory");
         return CBT_EXIT_FAILED;
     }
@@ -119,7 +159,7 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
     int status = 0;
     while (status == 0) {
         int at = optind < argc ? optind : argc - 1;
-        int letter = getopt_long(argc, argv, "-:c:s:h", longs, NULL);
+        int letter = getopt_long(argc, argv, "-:c:s:n:h", longs, NULL);
         if (letter == -1)
             break;
         if (letter == ':') {
@@ -130,6 +170,8 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
             return unknown_option(command, argv[at]);
         if (letter == 1)
             status = take_word(args, command, optarg);
+        else if (letter == 'n')
+            status = take_count(args, optarg);
         else
             take(args, letter, optarg);
     }
@@ -143,5 +185,6 @@ void cbt_args_free(struct cbt_args *args)
 {
     free((void *)args->overrides);
     free((void *)args->headers);
+    free((void *)args->froms);
     free((void *)args->words);
 }

@@ -84,6 +84,44 @@ static const char export_text[] =
     "Exit status: 0 all of it, 1 something could not be read, decoded or written, 2 wrong usage or\n"
     "configuration. A reader that has seen enough (| head) is no failure.\n";
 
+static const char dlq_text[] =
+    "Dead letters are what could not be decoded, or not be delivered for good: raw, in the topic\n"
+    "dead_letter_topic, or as files in dead_letter_dir, of the first [sink.NAME].\n"
+    "\n"
+    "  list                  one a line, newest last: where, time, reason, source, sensor, routing key,\n"
+    "                        bytes, position; of the topic (read once, without a consumer group) and of\n"
+    "                        the directory\n"
+    "  show WHERE            all that is known of one, and what decoding it says now\n"
+    "  replay WHERE... | --all | --from PARTITION:OFFSET\n"
+    "                        sends them through filter, decoding, format and sinks of the configuration\n"
+    "                        again. What is broken still is a dead letter again, whose header `replays`\n"
+    "                        counts. Kafka keeps the originals: it says with which --from to go on. A file\n"
+    "                        is removed when all that was made of it is delivered\n"
+    "\n"
+    "WHERE is PARTITION:OFFSET or a file's name, as list writes it.\n"
+    "\n"
+    "  --reason R            list, replay: only those of that reason\n"
+    "  --source S            list, replay: only those of [source.S]\n"
+    "  --since TIME          list, replay: only those since 2026-11-26, 2026-11-26T18:00Z (UTC), or since "
+    "so\n"
+    "                        long ago: 45m, 2h, 7d\n"
+    "  -n N                  list: the newest N\n"
+    "  --format FORMAT       list: table (default) or json, an object a line\n"
+    "  --raw                 show: its very bytes, to standard output\n"
+    "  --all                 replay: all that there are at the start\n"
+    "  --from PARTITION:OFFSET\n"
+    "                        replay: all, of that partition those from there on; may be given often\n"
+    "  --dry-run             replay: sends nothing, and says what would come of each\n" COMMON_OPTIONS "\n"
+    "Examples:\n"
+    "  cbtap dlq list --since 2h\n"
+    "  cbtap dlq show 0:1201\n"
+    "  cbtap dlq show 0:1201 --raw | cbtap export -\n"
+    "  cbtap dlq replay --all --reason record_too_large -s decode.record_max_bytes=67108864\n"
+    "\n"
+    "Exit status: 0 all of it (replay: all that was made is delivered), 1 something could not be read, is "
+    "not\n"
+    "there, is broken still or could not be replayed, 2 wrong usage or configuration.\n";
+
 static const char version_text[] =
     "Writes the version of cbtap and of the libraries that it talks to its peers with.\n"
     "\n"
@@ -112,7 +150,11 @@ const struct cbt_command cbt_commands[] = {
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
      "                    [--header NAME=VALUE]... [--notification KEY] [--quiet] FILE...",
      "turns files into their events, without a server", export_text, "cFPHNqw", cbt_cmd_export},
-    {"dlq", "", "looks at dead letters and sends them through again", NULL, "", NULL},
+    {"dlq",
+     "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
+     "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "
+     "[WHERE]...",
+     "looks at dead letters and sends them through again", dlq_text, "cdRSTnFrayfw", cbt_cmd_dlq},
     {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, "", NULL},
     {"version", "", "the version", version_text, "", cbt_cmd_version},
     {"help", "[COMMAND]", "explains a command", help_text, "mew", cbt_cmd_help},

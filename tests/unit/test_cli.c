@@ -100,7 +100,6 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
         {{"version", "-c", "x"}, "unknown option option=-c"},
         {{"tail"}, "not built in this version command=tail"},
         {{"tail", "--type", "netconn"}, "not built in this version command=tail"},
-        {{"dlq", "list"}, "not built in this version command=dlq"},
         {{"migrate", "x"}, "not built in this version command=migrate"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
