@@ -70,9 +70,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Headers as kafka_dead_letter.c writes them. */
-static void send_letter(struct world *w, struct cbt_text value, const char *reason, const char *framing,
-                        const char *routing_key, const char *content_type, int64_t unix_ms)
+/* Headers as kafka_dead_letter.c writes them. It is there only after a flush. */
+static void queue_letter(struct world *w, struct cbt_text value, const char *reason, const char *framing,
+                         const char *routing_key, const char *content_type, int64_t unix_ms)
 {
     const char *const headers[][2] = {
         {"reason", reason},   {"detail", "why"},
@@ -91,6 +91,12 @@ static void send_letter(struct world *w, struct cbt_text value, const char *reas
                                        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(list),
                                        RD_KAFKA_V_TIMESTAMP(unix_ms), RD_KAFKA_V_END),
                      0);
+}
+
+static void send_letter(struct world *w, struct cbt_text value, const char *reason, const char *framing,
+                        const char *routing_key, const char *content_type, int64_t unix_ms)
+{
+    queue_letter(w, value, reason, framing, routing_key, content_type, unix_ms);
     assert_int_equal(rd_kafka_flush(w->producer, BED_WAIT_MS), 0);
 }
 
@@ -296,6 +302,52 @@ static void poison_stays_poison_and_its_replays_are_counted(void **state)
     assert_int_equal(read_topic(w, "events").count, 0);
 }
 
+#define MANY 3000 /* more than there are frames */
+
+static void replay_takes_more_than_it_can_hold(void **state)
+{
+    struct world *w = *state;
+    struct program p;
+    struct pb record = regmod(10);
+    for (int i = 0; i < MANY; i++)
+        queue_letter(w, pb_text(&record), "malformed", "event", "", "", 1700000001000);
+    assert_int_equal(rd_kafka_flush(w->producer, BED_WAIT_MS), 0);
+    DLQ(w, &p, "replay", "--from", "0:1");
+    expect_exit(&p, 0);
+    expect_text(p.err, "replayed delivered=2999 filtered=0 broken_still=0 left=0 in_flight=0");
+    expect_text(p.err, "option=\"--from 0:3000\"");
+    release(&p);
+    assert_int_equal(read_topic(w, "events").count, MANY - 1);
+    pb_free(&record);
+}
+
+static bool has_said(const struct program *p, const char *part)
+{
+    char *text = contents(p->err_fd);
+    bool said = strstr(text, part) != NULL;
+    free(text);
+    return said;
+}
+
+static void a_signal_ends_it_and_says_where_to_go_on(void **state)
+{
+    struct world *w = *state;
+    struct program p;
+    struct pb record = regmod(10);
+    send_letter(w, pb_text(&record), "malformed", "event", "", "", 1700000001000);
+    rd_kafka_mock_topic_set_error(w->bed->cluster, "events", RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
+    start(&p, (const char *const[]){"dlq", "replay", "-c", w->config.path, "--all", "-s",
+                                    "cbtap.shutdown_timeout_ms=1000", NULL});
+    BED_AWAIT(has_said(&p, "connected source=dlq"));
+    kill(p.pid, SIGTERM);
+    finish(&p);
+    expect_exit(&p, 1);
+    expect_text(p.err, "option=\"--from 0:0\"");
+    release(&p);
+    assert_int_equal(read_topic(w, "dead").count, 1);
+    pb_free(&record);
+}
+
 /* ---- the directory ---- */
 
 static void a_file_goes_when_all_made_of_it_is_kept(void **state)
@@ -391,6 +443,8 @@ int main(void)
         TEST(show_says_all_and_gives_the_very_bytes),
         TEST(replay_delivers_what_is_readable_now),
         TEST(poison_stays_poison_and_its_replays_are_counted),
+        TEST(replay_takes_more_than_it_can_hold),
+        TEST(a_signal_ends_it_and_says_where_to_go_on),
         TEST(a_file_goes_when_all_made_of_it_is_kept),
         TEST(what_kafka_refused_is_left_where_it_is),
         TEST(without_topic_or_kafka_it_says_so),
