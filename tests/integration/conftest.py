@@ -29,9 +29,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "corpus: compares with ../shared/corpus, and is skipped where that is missing")
+    config.addinivalue_line("markers", "without(SANITIZER...): has nothing to tell these: it measures cost, or runs on one thread")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    sanitizer = config.getoption("--sanitizer")
+    pointless = [item for item in items if any(sanitizer in mark.args for mark in item.iter_markers("without"))]
+    config.hook.pytest_deselected(items=pointless)
+    items[:] = [item for item in items if item not in pointless]
     if os.path.isdir(events.CORPUS):
         return
     for item in items:

@@ -12,6 +12,9 @@ from events import Fleet
 from process import free_port
 from rabbitmq_service import RabbitMQ
 
+# TLS is the receiver's alone.
+pytestmark = pytest.mark.without("thread")
+
 # Its alert, or where that was lost on the way, what both come to: see amqp_connect.c.
 REFUSES_OURS = re.compile(r"does not trust the CA that issued tls\.cert|or refuses that of tls\.cert")
 WANTS_OURS = re.compile(r"wants a client certificate(: set tls\.cert and tls\.key| \(tls\.cert, tls\.key\))")
