@@ -10,7 +10,7 @@
 #include "cli/export.h"
 
 static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
-/* Said, so that a bundle whose first record has a length that begins like `{` is not taken for JSON. */
+/* Said, so that what begins like JSON is not taken for a notification: these have an option of their own. */
 static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
 
 static void leave_out(const struct cbt_export_place *place, const struct cbt_part *part, const char *text,

@@ -41,8 +41,11 @@ enum cbt_kind cbt_kind_of(struct cbt_text body, struct cbt_text content_type, en
         return CBT_KIND_ZIP;
     if (framing == CBT_FRAMING_BUNDLE)
         return CBT_KIND_BUNDLE;
-    if (cbt_content_type_is(content_type, "application/json") ||
-        (content_type.len == 0 && body.data[0] == '{'))
+    if (cbt_content_type_is(content_type, "application/json"))
         return CBT_KIND_NOTIFICATION;
-    return looks_like_bundle(body) ? CBT_KIND_BUNDLE : CBT_KIND_EVENT;
+    /* Before the look for a brace, which is the first byte of a length of 123, 379, ...; what a JSON text
+     * begins with is, as a length, beyond 150 MB. */
+    if (looks_like_bundle(body))
+        return CBT_KIND_BUNDLE;
+    return content_type.len == 0 && body.data[0] == '{' ? CBT_KIND_NOTIFICATION : CBT_KIND_EVENT;
 }

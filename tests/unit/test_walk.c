@@ -67,6 +67,18 @@ static const struct kind_row kinds[] = {
     {BODY("\x0A"), "", CBT_FRAMING_DETECT, CBT_KIND_EVENT},
 };
 
+/* A record of 123 bytes has a length that begins with a brace. */
+static void a_bundle_that_begins_with_a_brace_is_no_json(void **state)
+{
+    (void)state;
+    uint8_t body[4 + 123] = {123, 0, 0, 0, 0x0A};
+    const struct cbt_text none = {0};
+    assert_int_equal(cbt_kind_of((struct cbt_text){body, sizeof(body)}, none, CBT_FRAMING_DETECT),
+                     CBT_KIND_BUNDLE);
+    assert_int_equal(cbt_kind_of((struct cbt_text){body, sizeof(body) - 1}, none, CBT_FRAMING_DETECT),
+                     CBT_KIND_NOTIFICATION);
+}
+
 static void bodies_are_told_apart_by_the_table(void **state)
 {
     (void)state;
@@ -307,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_are_told_apart_by_the_table),
+        cmocka_unit_test(a_bundle_that_begins_with_a_brace_is_no_json),
         cmocka_unit_test(bundle_gives_its_records_in_order_without_copying),
         cmocka_unit_test(bundle_cut_at_any_offset_gives_whole_records_and_the_rest),
         cmocka_unit_test(hostile_lengths_are_not_believed),
