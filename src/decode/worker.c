@@ -155,10 +155,12 @@ static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct 
             return rc;
         if (rc != 0 && !dead) {
             dead = true;
+            /* Before part_of, which may use the arena up itself. */
+            enum cbt_dead_reason reason = rc != CBT_ELIMIT          ? CBT_DEAD_malformed
+                                          : event->arena->exhausted ? CBT_DEAD_too_complex
+                                                                    : CBT_DEAD_record_too_large;
             struct cbt_part own = part_of(part, event);
-            own.reason = rc != CBT_ELIMIT          ? CBT_DEAD_malformed
-                         : event->arena->exhausted ? CBT_DEAD_too_complex
-                                                   : CBT_DEAD_record_too_large;
+            own.reason = reason;
             if (set_aside(w, &own, err.text) != 0)
                 return CBT_EIO;
         }
