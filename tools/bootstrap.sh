@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 kafka_version=4.1.1
-kafka_dir=${CBTAP_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cbtap/kafka-$kafka_version}
+kafka_dir=${CBTAP_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cbtap/kafka-$kafka_version-tools}
 
 run_time=(librabbitmq4 libprotobuf-c1 libck0 librdkafka1 libhiredis0.14 libmicrohttpd12 libzip4 libdeflate0 libyajl2
   libini-config5 libsystemd0 ca-certificates)
@@ -109,7 +109,7 @@ install_packages() {
 }
 
 fetch_kafka() {
-  if [ -f "$kafka_dir/kafka_2.13-$kafka_version.jar" ]; then say "Apache Kafka $kafka_version is in $kafka_dir"; return; fi
+  if [ -f "$kafka_dir/kafka-tools-$kafka_version.jar" ]; then say "Apache Kafka $kafka_version is in $kafka_dir"; return; fi
   say "fetching Apache Kafka $kafka_version by Maven into $kafka_dir"
   mkdir -p "$(dirname "$kafka_dir")"
   local aside
@@ -122,7 +122,7 @@ fetch_kafka() {
   chmod 755 "$aside"
   # Where another bootstrap was faster its folder is as good as ours.
   mv -T "$aside" "$kafka_dir" 2> /dev/null || rm -rf "$aside"
-  [ -f "$kafka_dir/kafka_2.13-$kafka_version.jar" ] || die "$kafka_dir does not hold Kafka $kafka_version: remove it and try again"
+  [ -f "$kafka_dir/kafka-tools-$kafka_version.jar" ] || die "$kafka_dir does not hold Kafka $kafka_version: remove it and try again"
 }
 
 [ -r /etc/debian_version ] || die 'this script knows Debian 12 only; docs/ARCHITECTURE.md names what cbtap needs'

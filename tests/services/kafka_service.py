@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real Apache Kafka for tests: one node, broker and controller at once (KRaft)."""
+"""A real Apache Kafka for tests: one node, or a cluster of several, each broker and controller at once (KRaft)."""
 import glob
 import json
 import os
@@ -14,8 +14,8 @@ LOGGER = "/usr/share/java/slf4j-simple.jar"  # comes with Debian's maven; withou
 
 def jar_dir():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.environ.get("CBTAP_KAFKA_DIR") or os.path.join(cache, "cbtap", f"kafka-{VERSION}")
-    if not os.path.exists(os.path.join(path, f"kafka_2.13-{VERSION}.jar")):
+    path = os.environ.get("CBTAP_KAFKA_DIR") or os.path.join(cache, "cbtap", f"kafka-{VERSION}-tools")
+    if not os.path.exists(os.path.join(path, f"kafka-tools-{VERSION}.jar")):
         raise ServiceError(f"{path} holds no Apache Kafka {VERSION}: run tools/bootstrap.sh")
     return path
 
@@ -33,17 +33,21 @@ class Kafka(Service):
     start_timeout_s = 120
     stop_timeout_s = 60
 
-    def __init__(self, log_dir=None, heap="512m", partitions=4, message_max_bytes=1048588, **settings):
+    def __init__(self, log_dir=None, heap="512m", partitions=4, message_max_bytes=1048588, node_id=1, **settings):
         super().__init__(log_dir)
         self.heap = heap
-        self.settings = {"num.partitions": partitions, "message.max.bytes": message_max_bytes} | settings
-
-    def prepare(self):
+        self.node_id = node_id
         self.port, self.controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.settings = {"num.partitions": partitions, "message.max.bytes": message_max_bytes,
+                         "controller.quorum.voters": self.voter()} | settings
+
+    def voter(self):
+        return f"{self.node_id}@127.0.0.1:{self.controller_port}"
+
+    def prepare(self):
         settings = {
-            "process.roles": "broker,controller", "node.id": 1,
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "process.roles": "broker,controller", "node.id": self.node_id,
             "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER", "log.dirs": os.path.join(self.dir, "data"),
@@ -80,6 +84,22 @@ class Kafka(Service):
                               check=False)
         return done.returncode == 0 and bool(json.loads(done.stdout)["brokers"])
 
+    def tool(self, name, *args):
+        """One of Kafka's own tools, by its class. Returns what it printed."""
+        done = subprocess.run([*self._java("128m"), name, "--bootstrap-server", self.bootstrap, *map(str, args)],
+                              capture_output=True, text=True, timeout=90, check=False)
+        if done.returncode != 0:
+            raise ServiceError(f"{name} {args}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def topics(self, *args):
+        return self.tool("org.apache.kafka.tools.TopicCommand", *args)
+
+    def set_topic(self, topic, config):
+        """Changes a setting of a topic; a name alone takes the change back."""
+        way = "--add-config" if "=" in config else "--delete-config"
+        return self.tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics", "--entity-name", topic, way, config)
+
     def records(self, topic, extra=()):
         """Every record of the topic, in the order of each partition, read by kcat: dicts with topic, partition, offset,
         ts, key (str or None), payload (bytes or None), headers (a dict). No such topic: no records."""
@@ -104,3 +124,26 @@ class Kafka(Service):
 
     def variables(self):
         return {"KAFKA_BOOTSTRAP": self.bootstrap}
+
+
+class KafkaCluster:
+    """Several nodes of one cluster: what is written is on all of them, and any one may go."""
+
+    def __init__(self, log_dir=None, nodes=3, **settings):
+        self.nodes = [Kafka(log_dir, heap="384m", node_id=number + 1, **settings) for number in range(nodes)]
+        voters = ",".join(node.voter() for node in self.nodes)
+        for node in self.nodes:
+            node.log = node.log.replace(".log", f"-{node.node_id}.log")
+            node.settings |= {"controller.quorum.voters": voters, "default.replication.factor": nodes,
+                              "min.insync.replicas": nodes // 2 + 1}
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
+
+    def partitions(self, topic):
+        """What the cluster says of each partition: a list of dicts with leader and isrs."""
+        done = subprocess.run(["kcat", "-L", "-J", "-m", "10", "-b", self.bootstrap, "-t", topic], capture_output=True,
+                              timeout=30, check=True)
+        return json.loads(done.stdout)["topics"][0]["partitions"]
+
+    def close(self):
+        for node in self.nodes:
+            node.close()

@@ -2,6 +2,7 @@
 """A real RabbitMQ for tests, with its own port mapper (epmd), so that it meets no other on the machine."""
 import glob
 import os
+import subprocess
 
 import pika
 
@@ -95,6 +96,15 @@ class RabbitMQ(Service):
             return True
         except (pika.exceptions.AMQPError, OSError):
             return False
+
+    def ctl(self, *args):
+        """rabbitmqctl: what an operator does to the running server. Returns what it printed."""
+        env = {key: value for key, value in self.env().items() if not key.startswith(("RUNNING_", "RABBITMQ_SERVER_"))}
+        done = subprocess.run([os.path.join(os.path.dirname(self.script), "rabbitmqctl"), "-q", *map(str, args)], env=env,
+                              capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise ServiceError(f"rabbitmqctl {args}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def declare_exchanges(self):
         """The two exchanges that the EDR server declares."""
