@@ -100,6 +100,7 @@ static int open_plain(amqp_connection_state_t conn, const struct amqp_connection
     amqp_socket_t *socket = amqp_tcp_socket_new(conn);
     if (socket == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for a socket");
+    errno = 0;
     int status = amqp_socket_open_noblock(socket, broker->host, broker->port, timeout);
     if (status != AMQP_STATUS_OK)
         return cbt_amqp_open_error(err, broker, status);
@@ -109,9 +110,15 @@ static int open_plain(amqp_connection_state_t conn, const struct amqp_connection
 
 int cbt_amqp_open_error(struct cbt_err *err, const struct amqp_connection_info *broker, int status)
 {
-    return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s%s", broker->host, broker->port,
-                       amqp_error_string2(status),
-                       status == AMQP_STATUS_SOCKET_ERROR ? " (most often: nothing listens there)" : "");
+    /* The library leaves to errno what kept it from making a socket at all. */
+    const char *hint = "";
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        hint = strerrordesc_np(errno);
+    else if (status == AMQP_STATUS_SOCKET_ERROR)
+        hint = "most often: nothing listens there";
+    return cbt_err_set(err, CBT_EIO, "cannot connect to %s port %d: %s%s%s%s", broker->host, broker->port,
+                       amqp_error_string2(status), hint[0] != '\0' ? " (" : "", hint,
+                       hint[0] != '\0' ? ")" : "");
 }
 
 static int open_socket(amqp_connection_state_t conn, const struct cbt_amqp_settings *settings,
@@ -171,7 +178,11 @@ static int log_in(amqp_connection_state_t conn, const struct cbt_amqp_settings *
     };
     amqp_table_t table = {.num_entries = sizeof(properties) / sizeof(*properties), .entries = properties};
     const struct amqp_connection_info *broker = &settings->broker;
-    int heartbeat_s = (int)(settings->options->heartbeat_ms / 1000);
+    /* RabbitMQ may take three intervals to miss a peer: so that it does within two heartbeat_ms, the interval
+     * is shorter. */
+    int heartbeat_s = (int)(settings->options->heartbeat_ms * 2 / 3 / 1000);
+    if (heartbeat_s == 0)
+        heartbeat_s = 1;
     bool external = strcmp(settings->options->sasl, "external") == 0;
     /* RabbitMQ takes the user from the certificate, whatever identity is sent with EXTERNAL. */
     amqp_rpc_reply_t reply =
@@ -205,8 +216,10 @@ int cbt_amqp_login(amqp_connection_state_t *ret_conn, const struct cbt_amqp_sett
     amqp_connection_state_t conn = amqp_new_connection();
     if (conn == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for a connection");
-    if ((rc = open_socket(conn, settings, ret_session, err)) != 0 ||
-        (rc = log_in(conn, settings, client_name, err)) != 0)
+    if ((rc = open_socket(conn, settings, ret_session, err)) != 0)
+        goto fail;
+    ret_session->reached = true;
+    if ((rc = log_in(conn, settings, client_name, err)) != 0)
         goto fail;
     amqp_channel_open(conn, CBT_AMQP_CONSUME_CHANNEL);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);

@@ -54,22 +54,21 @@ static int report_exchange(struct report *r, amqp_connection_state_t conn, const
 static int report_queue(struct report *r, amqp_connection_state_t conn,
                         const struct cbt_amqp_settings *settings, struct cbt_err *err)
 {
-    const char *queue = settings->options->queue;
+    const char *name = settings->options->queue;
     bool passive = strcmp(settings->options->queue_declare, "passive") == 0;
-    bool exists;
-    uint32_t messages;
-    int rc = cbt_amqp_look_up_queue(conn, queue, &exists, &messages, err);
+    struct cbt_amqp_queue queue = {0};
+    int rc = cbt_amqp_look_up_queue(conn, name, &queue, err);
     if (rc != 0)
-        return cbt_err_prefix(err, "queue '%s'", queue);
-    if (!exists && passive)
-        return cbt_err_set(err, CBT_EREFUSED, "there is no queue '%s', and queue.declare = passive", queue);
+        return cbt_err_prefix(err, "queue '%s'", name);
+    if (!queue.exists && passive)
+        return cbt_err_set(err, CBT_EREFUSED, "there is no queue '%s', and queue.declare = passive", name);
     /* Declaring what is there changes nothing and tells whether it was declared alike. */
-    if (exists && !passive && (rc = cbt_amqp_declare_queue(conn, settings, &messages, err)) != 0)
+    if (queue.exists && !passive && (rc = cbt_amqp_declare_queue(conn, settings, &queue.messages, err)) != 0)
         return rc;
-    if (exists)
-        put(r, ", queue %s exists with %" PRIu32 " messages", queue, messages);
+    if (queue.exists)
+        put(r, ", queue %s exists with %" PRIu32 " messages", name, queue.messages);
     else
-        put(r, ", queue %s would be created", queue);
+        put(r, ", queue %s would be created", name);
     return CBT_OK;
 }
 

@@ -29,7 +29,7 @@ int cbt_amqp_on_connection_method(struct cbt_amqp *self, const amqp_method_t *me
     amqp_connection_close_ok_t ok = {0};
     if (cbt_amqp_writable(self))
         amqp_send_method(self->conn, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
-    self->broken = true;
+    self->broken = self->told_over = true;
     return cbt_amqp_close_error(err, close->reply_code, close->reply_text,
                                 "the broker closed the connection");
 }
@@ -204,11 +204,12 @@ static int on_consume_method(struct cbt_amqp *self, const amqp_method_t *method,
         self->stage = CBT_AMQP_WANT_HEADER;
         return CBT_OK;
     case AMQP_BASIC_CANCEL_METHOD:
+        self->told_over = true;
         return lost(self, err,
                     "the broker cancelled the consumer: the queue was deleted, or moved to another node");
     case AMQP_CHANNEL_CLOSE_METHOD: {
         const amqp_channel_close_t *close = method->decoded;
-        self->broken = true;
+        self->broken = self->told_over = true;
         return cbt_amqp_close_error(err, close->reply_code, close->reply_text,
                                     "the broker closed the channel");
     }

@@ -61,8 +61,8 @@ static int finish_look_up(amqp_connection_state_t conn, amqp_rpc_reply_t reply, 
     return cbt_amqp_reply_error(err, reply, what);
 }
 
-int cbt_amqp_look_up_queue(amqp_connection_state_t conn, const char *queue, bool *ret_exists,
-                           uint32_t *ret_messages, struct cbt_err *err)
+int cbt_amqp_look_up_queue(amqp_connection_state_t conn, const char *queue, struct cbt_amqp_queue *ret_queue,
+                           struct cbt_err *err)
 {
     int rc = open_side_channel(conn, err);
     if (rc != 0)
@@ -70,10 +70,12 @@ int cbt_amqp_look_up_queue(amqp_connection_state_t conn, const char *queue, bool
     const amqp_queue_declare_ok_t *ok = amqp_queue_declare(
         conn, CBT_AMQP_SIDE_CHANNEL, amqp_cstring_bytes(queue), 1, 0, 0, 0, amqp_empty_table);
     amqp_rpc_reply_t reply = amqp_get_rpc_reply(conn);
-    uint32_t messages = ok != NULL ? ok->message_count : 0;
-    rc = finish_look_up(conn, reply, "queue.declare (passive)", ret_exists, err);
+    struct cbt_amqp_queue queue_now = {0};
+    if (ok != NULL)
+        queue_now = (struct cbt_amqp_queue){.messages = ok->message_count, .consumers = ok->consumer_count};
+    rc = finish_look_up(conn, reply, "queue.declare (passive)", &queue_now.exists, err);
     if (rc == 0)
-        *ret_messages = messages;
+        *ret_queue = queue_now;
     return rc;
 }
 
@@ -213,6 +215,13 @@ static int on_side_close(struct cbt_amqp *self, const amqp_channel_close_t *clos
     return CBT_OK;
 }
 
+static void on_counted(struct cbt_amqp *self, const amqp_queue_declare_ok_t *ok)
+{
+    atomic_store_explicit(&self->stats->gauge_queue_messages, ok->message_count, memory_order_relaxed);
+    self->others = ok->consumer_count - (self->consuming && ok->consumer_count > 0);
+    self->side = CBT_AMQP_SIDE_IDLE;
+}
+
 int cbt_amqp_on_side_frame(struct cbt_amqp *self, const amqp_frame_t *frame, struct cbt_err *err)
 {
     if (frame->frame_type != AMQP_FRAME_METHOD)
@@ -226,10 +235,7 @@ int cbt_amqp_on_side_frame(struct cbt_amqp *self, const amqp_frame_t *frame, str
         on_bound(self);
         return side_next(self, err);
     case AMQP_QUEUE_DECLARE_OK_METHOD:
-        atomic_store_explicit(&self->stats->gauge_queue_messages,
-                              ((const amqp_queue_declare_ok_t *)method->decoded)->message_count,
-                              memory_order_relaxed);
-        self->side = CBT_AMQP_SIDE_IDLE;
+        on_counted(self, method->decoded);
         return CBT_OK;
     case AMQP_CHANNEL_CLOSE_METHOD:
         return on_side_close(self, method->decoded, err);
@@ -297,23 +303,39 @@ static int first_round(struct cbt_amqp *self, struct cbt_err *err)
     return rc;
 }
 
+/* A connection that was cut without a word lives on for the broker, with the messages that it was sent, until
+ * its heartbeats are missed there, too. Who consumes before that gets later messages first. With several
+ * receivers there is no order to keep; a single active consumer is made to wait by the broker. */
+static bool ghost_holds_queue(const struct cbt_amqp *self, const struct cbt_amqp_queue *queue)
+{
+    const struct cbt_options_amqp *options = self->settings.options;
+    return queue->consumers > self->others && cbt_now_ns() < self->ghost_until_ns &&
+           options->receivers == 1 && !options->queue_single_active;
+}
+
 static int set_up_queue(struct cbt_amqp *self, struct cbt_err *err)
 {
     const struct cbt_options_amqp *options = self->settings.options;
-    bool exists = false;
-    uint32_t messages = 0;
-    int rc = cbt_amqp_look_up_queue(self->conn, options->queue, &exists, &messages, err);
+    struct cbt_amqp_queue queue = {0};
+    int rc = cbt_amqp_look_up_queue(self->conn, options->queue, &queue, err);
     if (rc != 0)
         return cbt_err_prefix(err, "queue '%s'", options->queue);
+    if (ghost_holds_queue(self, &queue))
+        return cbt_err_set(
+            err, CBT_EIO,
+            "the broker does not know yet that our last connection is dead, and keeps messages "
+            "of the queue '%s' for it: reading on before it does would break the order",
+            options->queue);
+    uint32_t messages = queue.messages;
     if (strcmp(options->queue_declare, "passive") == 0) {
-        if (!exists)
+        if (!queue.exists)
             return cbt_err_set(err, CBT_EREFUSED, "there is no queue '%s', and queue.declare = passive",
                                options->queue);
     } else {
         rc = cbt_amqp_declare_queue(self->conn, &self->settings, &messages, err);
         if (rc != 0)
             return rc;
-        if (!exists)
+        if (!queue.exists)
             cbt_log_info("created the queue: events from before now are not in it",
                          CBT_S("source", self->settings.config->name), CBT_S("queue", options->queue));
     }
@@ -335,6 +357,7 @@ static int consume(struct cbt_amqp *self, struct cbt_err *err)
         cbt_amqp_reply_error(err, reply, "basic.consume");
         return cbt_err_prefix(err, "queue '%s'", options->queue);
     }
+    self->consuming = true;
     return CBT_OK;
 }
 

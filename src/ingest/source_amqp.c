@@ -21,10 +21,14 @@
 #include <sys/time.h>
 
 #include "cbtap/clock.h"
+#include "cbtap/log.h"
 #include "ingest/source_amqp.h"
 
 #define NS_PER_MS INT64_C(1000000)
 #define NS_PER_S  INT64_C(1000000000)
+
+/* What the broker may take beyond its heartbeats to forget a dead connection. */
+#define GHOST_GRACE_NS (2 * NS_PER_S)
 
 /* How long a disconnect may wait for the broker to take the last acknowledgements and say goodbye. */
 #define FAREWELL_MS 1000
@@ -94,19 +98,29 @@ static int amqp_open(void **ret_self, const struct cbt_source_config *config, st
 static int amqp_connect(void *arg, struct cbt_err *err)
 {
     struct cbt_amqp *self = arg;
-    struct cbt_amqp_session session;
+    struct cbt_amqp_session session = {0};
     int rc = cbt_amqp_login(&self->conn, &self->settings, self->client_name, &session, err);
+    self->was_away = self->was_away || (self->consumed && !session.reached);
     if (rc != 0)
         return rc;
-    self->broken = false;
+    self->broken = self->told_over = self->consuming = false;
     self->stalled_ns = 0;
     self->heartbeat_ns = amqp_get_heartbeat(self->conn) * NS_PER_S;
     self->heartbeat_sent_ns = self->watched_ns = cbt_now_ns();
     cbt_amqp_acks_reset(&self->acks);
     rc = cbt_amqp_set_up(self, err);
-    if (rc != 0)
+    if (rc != 0) {
         amqp_disconnect(self);
-    return rc;
+        return rc;
+    }
+    if (self->was_away)
+        cbt_log_warning(
+            "the broker was away: if it has restarted, the messages that it held in memory only are lost "
+            "(transient ones, as the EDR server publishes); persistent ones are not",
+            CBT_S("source", self->settings.config->name), CBT_S("queue", self->settings.options->queue));
+    self->was_away = false;
+    self->consumed = true;
+    return CBT_OK;
 }
 
 /* Writes what is done, then connection.close, and waits a little for its answer: closing a socket that holds
@@ -144,6 +158,10 @@ static void amqp_disconnect(void *arg)
     cbt_amqp_read_reset(self);
     if (!self->broken)
         say_goodbye(self);
+    /* RabbitMQ looks for a sign of life once an interval, and gives up at the second look in vain. */
+    if (self->consuming)
+        self->ghost_until_ns =
+            self->broken && !self->told_over ? cbt_now_ns() + 3 * self->heartbeat_ns + GHOST_GRACE_NS : 0;
     amqp_destroy_connection(self->conn);
     self->conn = NULL;
     /* Done, but never acknowledged. */

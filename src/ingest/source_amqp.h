@@ -131,8 +131,10 @@ static inline uint64_t cbt_amqp_acks_due(const struct cbt_amqp_acks *acks)
 
 /* ---- the source ---- */
 
-/* What TLS came to, for people; empty strings without TLS. */
+/* What became of an attempt to log in. */
 struct cbt_amqp_session {
+    bool reached; /* there is a connection, whatever the broker says on it */
+    /* What TLS came to, for people; empty strings without TLS. */
     char protocol[16]; /* "TLSv1.3" */
     char cipher[64];
     char until[64]; /* the end of the broker's certificate */
@@ -173,6 +175,13 @@ struct cbt_amqp {
 
     amqp_connection_state_t conn; /* NULL: not connected */
     bool broken;                  /* the connection failed: no farewell */
+    bool told_over; /* by the broker itself: it knows that this connection or consumer is no more */
+    bool consuming;
+    bool consumed;   /* on an earlier connection, if not on this one */
+    bool was_away;   /* since then the broker could not be reached */
+    uint32_t others; /* consumers of the queue besides ours, as last told */
+    int64_t
+        ghost_until_ns; /* until then our last connection may live on for the broker, which was not told */
     uint32_t generation;
     int64_t heartbeat_ns; /* as negotiated */
     int64_t heartbeat_sent_ns;
@@ -229,9 +238,14 @@ int cbt_amqp_open_error(struct cbt_err *err, const struct amqp_connection_info *
 /* A string of the broker's properties ("product", "version"), or an empty text. */
 struct cbt_text cbt_amqp_server_property(amqp_connection_state_t conn, const char *name);
 
-/* What a passive declaration says; CBT_OK with *ret_exists, or an error. Leaves the side channel closed. */
-int cbt_amqp_look_up_queue(amqp_connection_state_t conn, const char *queue, bool *ret_exists,
-                           uint32_t *ret_messages, struct cbt_err *err);
+/* What a passive declaration says; CBT_OK with its answer, or an error. Leaves the side channel closed. */
+struct cbt_amqp_queue {
+    bool exists;
+    uint32_t messages;
+    uint32_t consumers; /* the broker counts those of a connection that it does not know to be dead */
+};
+int cbt_amqp_look_up_queue(amqp_connection_state_t conn, const char *queue, struct cbt_amqp_queue *ret_queue,
+                           struct cbt_err *err);
 int cbt_amqp_look_up_exchange(amqp_connection_state_t conn, const char *exchange, bool *ret_exists,
                               struct cbt_err *err);
 /* queue.declare with the section's arguments. */
