@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbtap/clock.h"
 #include "progress.h"
 #include "target.h"
 
@@ -31,6 +32,7 @@ struct amqp_target {
     struct cbt_target_options options;
     amqp_connection_state_t connection;
     uint64_t published, confirmed;      /* every message up to `confirmed` is */
+    bool blocked;                       /* by the broker, which is short of memory or disk */
     bool confirmed_early[CONFIRM_RING]; /* by delivery tag: those above it that are */
 };
 
@@ -106,11 +108,13 @@ static int handle_method(struct amqp_target *t, const amqp_method_t *method, str
         return set_returned(method->decoded, err);
     case AMQP_CONNECTION_BLOCKED_METHOD: {
         const amqp_connection_blocked_t *m = method->decoded;
+        t->blocked = true;
         cbt_say(NULL, "the broker has stopped publishers: %.*s", (int)m->reason.len,
                 (const char *)m->reason.bytes);
         return 0;
     }
     case AMQP_CONNECTION_UNBLOCKED_METHOD:
+        t->blocked = false;
         cbt_say(NULL, "the broker takes messages again");
         return 0;
     default:
@@ -277,14 +281,18 @@ static int send_message(struct amqp_target *t, const struct cbt_message *message
                               t->options.check, 0, &properties, body);
 }
 
+/* What the broker says meanwhile, of memory for instance, is no confirmation, and no reason to give up. */
 static int await_confirms(struct amqp_target *t, uint64_t at_most_open, struct cbt_err *err)
 {
+    int64_t last_ns = cbt_now_ns();
     while (t->published - t->confirmed > at_most_open) {
         const uint64_t before = t->confirmed;
-        const int rc = service(t, (struct timeval){.tv_sec = CONFIRM_TIMEOUT_S}, err);
+        const int rc = service(t, (struct timeval){.tv_sec = 1}, err);
         if (rc)
             return rc;
-        if (t->confirmed == before)
+        if (t->confirmed != before || t->blocked)
+            last_ns = cbt_now_ns();
+        else if (cbt_now_ns() - last_ns > CONFIRM_TIMEOUT_S * INT64_C(1000000000))
             return cbt_err_set(err, CBT_EIO, "the broker has confirmed nothing for %d s", CONFIRM_TIMEOUT_S);
     }
     return 0;
