@@ -146,6 +146,13 @@ struct kafka_dead_letters {
     int64_t topic_bad_until_ns; /* straight to the directory until then */
 };
 
+/* How long nothing was confirmed while something waits for it. */
+struct kafka_progress {
+    uint64_t done;
+    int64_t since_ns;
+    bool told;
+};
+
 struct kafka {
     /* Written by all workers, for each batch: on a line that nothing else is on. */
     uint8_t line_before[64];
@@ -186,6 +193,7 @@ struct kafka {
     uint32_t batch_cap_bytes;       /* after refused batches; under the lock */
     uint32_t own_message_max_bytes; /* kafka.message.max.bytes of the configuration, 0: none */
 
+    struct kafka_progress progress; /* the delivery thread's */
     /* What people see; under the lock, but `down`. */
     _Atomic bool down; /* no broker answers */
     int64_t down_since_ns;

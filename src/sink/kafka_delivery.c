@@ -11,9 +11,11 @@
 #include <string.h>
 
 #include "cbtap/clock.h"
+#include "cbtap/log.h"
 #include "sink/kafka.h"
 
-#define IDLE_MS 1000
+#define IDLE_MS  1000
+#define STALL_MS 10000
 
 /* Counts upstream first (done with, then delivered), as the metrics' reader reads downstream first; then
  * settles. */
@@ -126,6 +128,29 @@ static void update_gauges(struct kafka *k, int64_t now_ns)
               full - atomic_load_explicit(&stats->counters[CBT_COUNT_queue_full], memory_order_relaxed));
 }
 
+/* Brokers that answer and yet confirm nothing: librdkafka tries again for ever, without a word. */
+static void watch_progress(struct kafka *k, int64_t now_ns)
+{
+    struct kafka_progress *progress = &k->progress;
+    uint64_t done = atomic_load_explicit(&k->done, memory_order_relaxed);
+    bool waits = done != atomic_load_explicit(&k->taken, memory_order_relaxed);
+    bool ready = atomic_load_explicit(&k->ready, memory_order_relaxed);
+    if (!waits || done != progress->done) {
+        if (progress->told)
+            cbt_log_info("Kafka confirms events again", CBT_S("sink", k->name),
+                         CBT_D("seconds", (double)(now_ns - progress->since_ns) / 1e9));
+        *progress = (struct kafka_progress){.done = done, .since_ns = now_ns};
+    } else if (!ready) {
+        progress->since_ns = now_ns; /* for which there is a line of its own */
+    } else if (!progress->told && now_ns - progress->since_ns > STALL_MS * KAFKA_NS_PER_MS) {
+        progress->told = true;
+        cbt_log_warning(
+            "Kafka answers, but has confirmed no event for 10 s; events wait for it (fewer replicas in sync "
+            "than min.insync.replicas? a broker that hangs?)",
+            CBT_S("sink", k->name));
+    }
+}
+
 static int sleep_ms(const struct kafka *k, int64_t now_ns)
 {
     int64_t ms = kafka_dead_sleep_ms(k, now_ns);
@@ -151,6 +176,7 @@ void *kafka_delivery_main(void *arg)
         kafka_recover(k, now);
         kafka_settle_flush(k);
         update_gauges(k, now);
+        watch_progress(k, now);
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
         cbt_count(
             k->context.stats, CBT_COUNT_busy_ns,
