@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Fixtures: real servers for the whole run, and a cbtap daemon with topics and a queue of its own for each test."""
-import importlib
 import os
-import subprocess
 import sys
 
 import pytest
@@ -101,11 +99,7 @@ def kafka(servers):
 
 @pytest.fixture(scope="session")
 def pb(tmp_path_factory):
-    """The event messages for Python, from cbtap's own .proto."""
-    out = tmp_path_factory.mktemp("pb")
-    subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={out}", f"{ROOT}/proto/sensor_events.proto"], check=True)
-    sys.path.insert(0, str(out))
-    return importlib.import_module("sensor_events_pb2")
+    return events.event_messages(tmp_path_factory.mktemp("pb"))
 
 
 @pytest.fixture(scope="session")

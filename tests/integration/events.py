@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Events for the tests: those of the corpus with their expected output, and synthetic ones that tell when one is missing."""
 import collections
+import importlib
 import io
 import json
 import os
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -74,6 +77,14 @@ def assert_same_lines(found, expected):
                   (key in have) != (key in want)}
         assert not differ, f"line {number}, found and expected: {differ}"
     assert len(found) == len(expected), f"{len(found)} lines instead of {len(expected)}"
+
+
+def event_messages(folder):
+    """The event messages for Python, from cbtap's own .proto; made in the folder."""
+    if "sensor_events_pb2" not in sys.modules:
+        subprocess.run(["protoc", f"-I{ROOT}/proto", f"--python_out={folder}", f"{ROOT}/proto/sensor_events.proto"], check=True)
+        sys.path.insert(0, str(folder))
+    return importlib.import_module("sensor_events_pb2")
 
 
 TICKS_PER_SECOND = 10_000_000

@@ -71,8 +71,9 @@ class Metrics:
 class Cbtap:
     """One cbtap daemon: the same configuration over several lives."""
 
-    def __init__(self, binary, directory, sections, slow=1, env=None):
+    def __init__(self, binary, directory, sections, slow=1, env=None, prefix=()):
         self.binary = binary
+        self.prefix = list(prefix)  # a command that ends by running what follows it, in its own process
         self.dir = str(directory)
         self.config = os.path.join(self.dir, "cbtap.conf")
         self.log_path = os.path.join(self.dir, "cbtap.log")
@@ -91,7 +92,7 @@ class Cbtap:
                 f.write(f"[{section}]\n")
                 f.writelines(f"{key} = {value}\n" for key, value in keys.items())
         said = len(self.log())
-        self.process = Guarded([self.binary, "run", "-c", self.config], self.log_path, self.env)
+        self.process = Guarded([*self.prefix, self.binary, "run", "-c", self.config], self.log_path, self.env)
         self.lives += 1
 
         def listening():

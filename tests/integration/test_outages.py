@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Nothing is lost, and memory stays bounded, when cbtap, Kafka, RabbitMQ or Redis go away and come back."""
+"""Nothing is lost, and memory stays bounded, when cbtap, Kafka, RabbitMQ or Redis go away and come back: the counters of
+each case. See tests/stress for faults under load."""
 import re
 
 import pytest
@@ -14,26 +15,8 @@ MIB = 1 << 20
 MEMORY_CONSTANT_BYTES = 64 * MIB
 
 
-def delivered(count):
-    return lambda metrics: metrics("cbtap_sink_delivered_records_total") >= count
-
-
 def count_repeats_none_missing(fleet, run, kafka, duplicates=True, ordered=True):
     return fleet.check(kafka.records(run.topic), duplicates, ordered)
-
-
-def test_kill_9_under_load_loses_nothing(run, rabbitmq, kafka, pb, scale):
-    fleet = Fleet(pb, sensors=20)
-    tap = run.tap(kafka, rabbitmq, **{"sink.kafka": {"kafka.linger.ms": 50}}).start()
-    load = Load(rabbitmq, fleet, events_each=20, per_second=scale(1000))
-    load.start()
-    tap.wait(delivered(scale(10_000)), what="some events to be delivered")
-    tap.kill()
-    tap.start()
-    tap.wait(delivered(scale(10_000)), what="more events to be delivered")
-    load.finish()
-    wait_drained(tap, rabbitmq, pb)
-    count_repeats_none_missing(fleet, run, kafka, ordered=False)
 
 
 def test_kill_9_with_everything_in_flight_loses_nothing(run, rabbitmq, kafka, pb):
@@ -154,24 +137,6 @@ def test_rabbitmq_restart_keeps_persistent_messages(run, rabbitmq, kafka, pb):
     assert count_repeats_none_missing(fleet, run, kafka, ordered=False) == 1000, "what was abandoned is delivered again, once"
 
 
-def test_rabbitmq_killed_under_load_with_persistent_messages(run, rabbitmq, kafka, pb, scale):
-    fleet = Fleet(pb, sensors=10)
-    tap = run.tap(kafka, rabbitmq, **{"sink.kafka": {"kafka.linger.ms": 100}, "source.bus": {"prefetch": 50}}).start()
-    with Publisher(rabbitmq, persistent=True, confirm=True) as publisher:
-        for number in range(scale(400)):
-            sensor = fleet.sensors[number % 10]
-            publisher.raw(fleet.bundle(sensor, 10), {"sensorId": sensor})
-            if number == 300 * scale(400) // 400:
-                kafka.pause()
-    rabbitmq.kill()
-    kafka.resume()
-    tap.wait(lambda m: m("cbtap_source_connected", source="bus") == 0, what="the loss of the connection to be seen")
-    rabbitmq.start()
-    tap.wait_ready(60)
-    wait_drained(tap, rabbitmq, pb)
-    count_repeats_none_missing(fleet, run, kafka, ordered=False)
-
-
 def test_redis_restart_counts_a_gap(run, redis, kafka, pb):
     fleet = Fleet(pb, sensors=1)
     tap = run.tap(kafka, redis=redis).start()
@@ -194,22 +159,6 @@ def test_redis_restart_counts_a_gap(run, redis, kafka, pb):
             assert client.publish("ingress.event.filemod", fleet.record(100, with_env=True)) == 1
     tap.wait_rest(frames=20)
     count_repeats_none_missing(fleet, run, kafka, duplicates=False)
-
-
-def test_sigterm_under_load_then_restart_loses_and_repeats_nothing(run, rabbitmq, kafka, pb, scale):
-    fleet = Fleet(pb, sensors=20)
-    tap = run.tap(kafka, rabbitmq, **{"sink.kafka": {"kafka.linger.ms": 50}}).start()
-    load = Load(rabbitmq, fleet, events_each=20, per_second=scale(1000))
-    load.start()
-    tap.wait(delivered(scale(10_000)), what="some events to be delivered")
-    tap.stop()
-    tap.start()
-    tap.wait(delivered(scale(10_000)), what="more events to be delivered")
-    load.finish()
-    metrics = wait_drained(tap, rabbitmq, pb)
-    # What was read and not begun comes again; what was delivered was acknowledged.
-    count_repeats_none_missing(fleet, run, kafka, duplicates=False, ordered=False)
-    assert metrics("cbtap_decode_dead_letters_total") == 0
 
 
 def test_sigterm_while_kafka_is_away_ends_in_time_and_loses_nothing(run, rabbitmq, kafka, pb):
