@@ -9,7 +9,7 @@ import time
 
 from bus import queue_depth
 from harness import Cbtap
-from load import EVENTS_EACH, Load, binary_of, verify
+from load import EVENTS_EACH, ROUND, Load, binary_of, verify
 from process import until
 from run import SANITIZER_ENV
 from sampler import Sampler
@@ -75,10 +75,20 @@ class Trial:
         """Begins a load that goes on where the last one ended. Persistent and confirmed: the broker has it for good."""
         if where is None:
             where = ["--amqp", self.rabbitmq.url, "--persistent", "--confirm"]
-        load = Load(binary_of(self.bed.build), events, self.events, rate or self.rate, where, shape, options)
+        rate = rate or self.rate
+        load = Load(binary_of(self.bed.build), events, self.events, rate, where, shape, options)
+        load.more = lambda: self.load(ROUND, rate, options, shape, where)
         self.events += events
         self.loads.append(load)
         return load
+
+    def under_load(self, condition):
+        """The condition, asked under load: where that has come to its end, a little more follows."""
+        def asked():
+            if self.loads and self.loads[-1].done():
+                self.loads[-1].more()
+            return condition()
+        return asked
 
     # ---- what happens
 
@@ -89,7 +99,7 @@ class Trial:
         """Waits until the daemon has delivered so many more."""
         samples = self.sampler.samples
         life, before = self.daemon.lives, self.delivered()
-        until(lambda: samples and samples[-1][1] == life and samples[-1][2]["delivered"] >= before + events,
+        until(self.under_load(lambda: samples and samples[-1][1] == life and samples[-1][2]["delivered"] >= before + events),
               FLOW_TIMEOUT_S * self.bed.scale.slow, lambda: f"{events} more to be delivered:\n{self.daemon.log()[-3000:]}")
 
     def wait_stall(self, seconds=0.5):
@@ -109,7 +119,8 @@ class Trial:
 
     def recovers(self, since):
         """Waits until events flow again; `since` is when the service was back."""
-        self.recovered(self.sampler.seconds_to_flow(since, FLOW_TIMEOUT_S * self.bed.scale.slow))
+        flowed = self.under_load(self.sampler.flows_after(since))
+        self.recovered(until(flowed, FLOW_TIMEOUT_S * self.bed.scale.slow, "deliveries to go on"))
 
     def recovered(self, seconds):
         self.faults += 1
