@@ -17,6 +17,7 @@
 #include "cbtap/text.h"
 
 struct cbt_receiver;
+struct cbt_poison_suspect;
 
 struct cbt_frame {
     /* Written by the source before the frame is handed over, then read only. The texts lie in body_block. */
@@ -26,11 +27,13 @@ struct cbt_frame {
     struct cbt_environment env;
     enum cbt_framing framing;
     bool redelivered;
-    bool unwanted;  /* its routing key is not configured: filtered, see CBT_FILTERED_unmatched_routing_key */
-    bool spilled;   /* larger than frame_max_bytes: its body went to dead_letter_dir, there is none here */
-    uint64_t token; /* the source's: AMQP delivery tag */
-    uint32_t generation; /* the source's: which channel the token belongs to */
-    int64_t arrived_ns;  /* cbt_now_ns */
+    bool unwanted; /* its routing key is not configured: filtered, see CBT_FILTERED_unmatched_routing_key */
+    bool spilled;  /* larger than frame_max_bytes: its body went to dead_letter_dir, there is none here */
+    uint32_t poison_tries; /* after how many crashes it is not decoded again, see poison.h; 0: its source
+                              never delivers again */
+    uint64_t token;        /* the source's: AMQP delivery tag */
+    uint32_t generation;   /* the source's: which channel the token belongs to */
+    int64_t arrived_ns;    /* cbt_now_ns */
     int64_t arrived_wall_ms;
     const char *source; /* of one that is replayed: the section it first came from; NULL: its receiver's */
     uint32_t replays;   /* how often it has been replayed, this time included; 0: it is new */
@@ -48,6 +51,7 @@ struct cbt_frame {
     uint32_t records;           /* charged with CBT_RECORD_OVERHEAD_BYTES each until the frame is recycled */
     int64_t submitted_ns;       /* first hand-over to a sink */
     int64_t last_event_unix_ms; /* time of its last event, 0 where none has one */
+    struct cbt_poison_suspect *suspect; /* it is poison: to be forgotten when it is settled; else NULL */
 
     /* Dead letters made of it, by its worker and by sinks, and why the last one: for whoever replays. */
     _Atomic uint32_t dead_letters;
