@@ -2,9 +2,9 @@
 /*
  * The pipeline's life: in which order its threads start and stop, what is reloaded, what it says of itself.
  *
- * Start: sinks, HTTP, workers, receivers. Stop: receivers read no more; lanes run dry; sinks drain; receivers
- * write the last acknowledgements. What is not delivered within shutdown_timeout_ms is abandoned unsettled:
- * it comes again.
+ * Start: sinks, HTTP, poison journal, workers, receivers. Stop: receivers read no more; lanes run dry; sinks
+ * drain; receivers write the last acknowledgements. What is not delivered within shutdown_timeout_ms is
+ * abandoned unsettled: it comes again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +51,7 @@ void cbt_pipeline_free(struct cbt_pipeline *p)
         free(p->settlers[i].rings);
         free(p->settlers[i].touched);
     }
+    cbt_poison_close(p->poison);
     for (size_t i = 0; i < p->filter_count; i++)
         cbt_filter_free(p->filters[i]);
     cbt_metrics_free(p->metrics);
@@ -101,6 +102,24 @@ static int start_http(struct cbt_pipeline *p, struct cbt_err *err)
     return CBT_OK;
 }
 
+/* Without it the daemon works as well, but for a message that ends it again and again. */
+static void open_poison(struct cbt_pipeline *p)
+{
+    const char *dir = p->config->cbtap.state_dir;
+    struct cbt_err err;
+    bool wanted = false;
+    for (unsigned i = 0; i < p->config->source_count; i++)
+        wanted = wanted || strcmp(p->config->sources[i].type, "amqp") == 0;
+    if (!wanted || dir[0] == '\0')
+        return;
+    if (cbt_poison_open(&p->poison, dir, &err) != 0)
+        cbt_log_warning("no poison journal: a message that ends the process is decoded again after every "
+                        "restart; give state_dir a directory that can be written, or empty it",
+                        CBT_S("reason", err.text));
+    for (unsigned i = 0; i < p->worker_count; i++)
+        cbt_worker_set_poison(p->workers[i], p->poison);
+}
+
 int cbt_pipeline_start(struct cbt_pipeline *p, struct cbt_err *err)
 {
     int rc = open_sinks(p, err);
@@ -111,6 +130,7 @@ int cbt_pipeline_start(struct cbt_pipeline *p, struct cbt_err *err)
      * without a message of the other's in its hands. */
     if ((rc = start_http(p, err)) != 0)
         return rc;
+    open_poison(p);
     for (unsigned i = 0; i < p->worker_count; i++)
         if ((rc = cbt_worker_start(p->workers[i], err)) != 0)
             return rc;

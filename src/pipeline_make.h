@@ -30,6 +30,7 @@ struct cbt_pipeline {
     struct cbt_alarm **receiver_alarms;
 
     struct cbt_http *http;
+    struct cbt_poison *poison; /* NULL: off */
     size_t block_bytes;
     unsigned blocks_cached_max;
     bool started;

@@ -95,6 +95,7 @@ cat > "$dir/cbtap.conf" << CONF
 server_name = demo
 server_url  = https://edr.example/
 http_listen = 127.0.0.1:0
+state_dir   = $dir/state
 
 [source.bus]
 type = amqp

@@ -22,6 +22,7 @@
     X(frame_too_large, "the message is larger than frame_max_bytes")                                         \
     X(too_many_broken, "the rest of a message of which 100 parts were broken")                               \
     X(too_many_records, "the rest of a message of more than decode.records_max records")                     \
+    X(poison, "the process died again and again while it decoded the message")                               \
     X(refused, "Kafka refused the record for good")
 
 #define CBT_FILTERED_REASONS(X)                                                                              \

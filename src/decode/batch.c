@@ -87,6 +87,7 @@ void cbt_batch_flush(struct cbt_batch *batch)
     /* A sink without its peer, or with a full queue, waits as long as it takes: that is no fault of this
      * thread. */
     atomic_store_explicit(&context->stats->waiting_for_peer, 1, memory_order_relaxed);
+    cbt_poison_pause(&batch->watch);
     for (unsigned i = 0; i < context->outlet_count; i++) {
         if (batch->record_count[i] == 0)
             continue;
@@ -96,6 +97,7 @@ void cbt_batch_flush(struct cbt_batch *batch)
         batch->record_count[i] = 0;
         batch->event_count[i] = 0;
     }
+    cbt_poison_resume(&batch->watch);
     int64_t end = cbt_now_ns();
     end_wait(context->stats, end);
     cbt_settle_flush(context->settler);
@@ -196,6 +198,7 @@ static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
     cbt_batch_flush(batch);
     int64_t start = cbt_now_ns();
     atomic_store_explicit(&stats->waiting_for_peer, 1, memory_order_relaxed);
+    cbt_poison_pause(&batch->watch);
     while (!get_or_park(batch, get, bytes)) {
         if (atomic_load(batch->quit))
             return false;
@@ -203,6 +206,7 @@ static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
         if (batch->frame != NULL && !patient)
             overdraw(batch);
     }
+    cbt_poison_resume(&batch->watch);
     int64_t end = cbt_now_ns();
     end_wait(stats, end);
     batch->blocked_ns += end - start;

@@ -7,6 +7,7 @@
 #ifndef CBTAP_DECODE_BATCH_H
 #define CBTAP_DECODE_BATCH_H
 
+#include "cbtap/poison.h"
 #include "decode/worker.h"
 
 struct cbt_batch_frame {
@@ -32,6 +33,7 @@ struct cbt_batch {
 
     /* The frame at hand. */
     struct cbt_frame *frame;
+    struct cbt_poison_watch watch;
     const uint8_t *key; /* text of key_sensor_id, in the frame's memory */
     uint32_t key_len;
     int32_t key_sensor_id;

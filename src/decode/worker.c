@@ -11,13 +11,17 @@
 #include "decode/worker.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cbtap/arena.h"
 #include "cbtap/clock.h"
+#include "cbtap/log.h"
 #include "cbtap/notification.h"
+#include "cbtap/source.h"
 #include "decode/batch.h"
+#include "decode/poison.h"
 
 struct cbt_worker {
     struct cbt_worker_context context;
@@ -97,12 +101,18 @@ void cbt_worker_set_filter(struct cbt_worker *w, const struct cbt_filter *filter
     atomic_store_explicit(&w->filter, filter, memory_order_release);
 }
 
+void cbt_worker_set_poison(struct cbt_worker *w, struct cbt_poison *poison)
+{
+    cbt_poison_watch_init(&w->batch.watch, poison, w->context.index);
+}
+
 /* A part that cannot be decoded goes to the outlet of dead letters. */
 static int set_aside(struct cbt_worker *w, const struct cbt_part *part, const char *detail)
 {
     int32_t sensor_id = w->batch.frame->env.sensor_id;
-    /* The record's own, as far as it can be read. */
-    if (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT)
+    /* The record's own, as far as it can be read, where reading has not ended the process before. */
+    if (part->reason != CBT_DEAD_poison &&
+        (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT))
         cbt_peek_sensor_id(part->data, (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id);
     cbt_add(&w->context.stats->dead[part->reason], 1);
     cbt_frame_note_dead(w->batch.frame, part->reason);
@@ -278,39 +288,64 @@ static void release_parts(struct cbt_worker *w)
     cbt_batch_hold(&w->batch, 0);
 }
 
-/* Walks a frame to its end. False: the worker is to end, and the frame stays unsettled. */
-static bool process(struct cbt_worker *w, struct cbt_frame *frame)
+/* A frame at which the process has died so often that it is not decoded again. */
+static int set_aside_poison(struct cbt_worker *w, const struct cbt_frame *frame)
 {
-    if (!cbt_batch_begin(&w->batch, frame))
-        return false;
+    char detail[128];
+    unsigned tries = (unsigned)atomic_load_explicit(&frame->suspect->tries, memory_order_relaxed);
+    snprintf(detail, sizeof(detail), "the process died %u times while it decoded this message", tries);
+    cbt_log_error("poison: the message is not decoded again but becomes a dead letter",
+                  CBT_S("message", cbt_poison_name((char[CBT_POISON_NAME_BYTES]){0}, &frame->suspect->id)),
+                  CBT_S("source", frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : ""),
+                  CBT_I("bytes", frame->body.len), CBT_I("tries", tries));
+    const struct cbt_part whole = {.kind = CBT_PART_BROKEN,
+                                   .reason = CBT_DEAD_poison,
+                                   .data = frame->body,
+                                   .framing = frame->framing,
+                                   .in_body = true};
+    cbt_add(&w->context.stats->events[CBT_TYPE_NOTIFICATION], 1);
+    return set_aside(w, &whole, detail);
+}
+
+/* Makes records of a frame's parts, all of them or as many as may be. */
+static int walk(struct cbt_worker *w, const struct cbt_frame *frame)
+{
     const struct cbt_filter *filter = atomic_load_explicit(&w->filter, memory_order_acquire);
     const uint32_t records_max = w->context.limits.records_max;
     uint32_t records = 0;
     unsigned broken = 0;
     int rc = CBT_OK;
-    if (!skip(w, frame)) {
-        struct cbt_part part;
-        cbt_walk_start(w->walk, frame->body, frame->content_type, frame->framing);
-        while (rc == CBT_OK && cbt_walk_next(w->walk, &part)) {
-            if (broken == CBT_BROKEN_PARTS_MAX || (records == records_max && records_max != 0)) {
-                rc = set_aside_rest(w, &part,
-                                    broken == CBT_BROKEN_PARTS_MAX ? CBT_DEAD_too_many_broken
-                                                                   : CBT_DEAD_too_many_records);
-                break;
-            }
-            records++;
-            charge_parts(w);
-            if (part.kind == CBT_PART_EVENT) {
-                rc = process_event(w, &part, filter, &broken);
-            } else if (part.kind == CBT_PART_NOTIFICATION) {
-                rc = process_notification(w, &part, filter, &broken);
-            } else {
-                broken++;
-                rc = set_aside_undecoded(w, &part);
-            }
+    struct cbt_part part;
+    cbt_walk_start(w->walk, frame->body, frame->content_type, frame->framing);
+    while (rc == CBT_OK && cbt_walk_next(w->walk, &part)) {
+        if (broken == CBT_BROKEN_PARTS_MAX || (records == records_max && records_max != 0))
+            return set_aside_rest(w, &part,
+                                  broken == CBT_BROKEN_PARTS_MAX ? CBT_DEAD_too_many_broken
+                                                                 : CBT_DEAD_too_many_records);
+        records++;
+        charge_parts(w);
+        if (part.kind == CBT_PART_EVENT) {
+            rc = process_event(w, &part, filter, &broken);
+        } else if (part.kind == CBT_PART_NOTIFICATION) {
+            rc = process_notification(w, &part, filter, &broken);
+        } else {
+            broken++;
+            rc = set_aside_undecoded(w, &part);
         }
     }
+    return rc;
+}
+
+/* Walks a frame to its end. False: the worker is to end, and the frame stays unsettled. */
+static bool process(struct cbt_worker *w, struct cbt_frame *frame)
+{
+    if (!cbt_batch_begin(&w->batch, frame))
+        return false;
+    int rc = CBT_OK;
+    if (!skip(w, frame))
+        rc = cbt_poison_begin(&w->batch.watch, frame) ? walk(w, frame) : set_aside_poison(w, frame);
     release_parts(w);
+    cbt_poison_end(&w->batch.watch, rc == CBT_OK);
     if (rc != CBT_OK)
         return false;
     cbt_count(w->context.stats, CBT_COUNT_decoded_frames, 1);

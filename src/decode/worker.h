@@ -7,6 +7,7 @@
 #include "cbtap/decode.h"
 #include "cbtap/format.h"
 #include "cbtap/metrics.h"
+#include "cbtap/poison.h"
 #include "cbtap/ring.h"
 #include "cbtap/settle.h"
 #include "cbtap/sink.h"
@@ -49,6 +50,8 @@ const struct cbt_stats *cbt_worker_stats(const struct cbt_worker *worker);
 struct cbt_alarm *cbt_worker_alarm(struct cbt_worker *worker);
 /* @thread main, before start */
 void cbt_worker_set_lane(struct cbt_worker *worker, unsigned receiver, struct cbt_ring *lane);
+/* NULL: none. @thread main, before start */
+void cbt_worker_set_poison(struct cbt_worker *worker, struct cbt_poison *poison);
 int cbt_worker_start(struct cbt_worker *worker, struct cbt_err *err);
 /* Ends the thread; frames still in its lanes stay unsettled. @thread main */
 void cbt_worker_stop(struct cbt_worker *worker);

@@ -14,6 +14,7 @@
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
+#include "cbtap/poison.h"
 #include "ingest/source_amqp.h"
 
 #define NS_PER_MS INT64_C(1000000)
@@ -114,11 +115,15 @@ int cbt_amqp_settle(void *arg, struct cbt_frame *const done[], size_t count, str
     for (size_t i = 0; i < count; i++) {
         if (self->conn == NULL || done[i]->generation != self->generation) {
             abandoned++;
-        } else if (!cbt_amqp_acks_settle(&self->acks, done[i]->token)) {
+            continue;
+        }
+        if (!cbt_amqp_acks_settle(&self->acks, done[i]->token)) {
             /* Only a bug can do this; the message comes again, which is better than acknowledging a wrong
              * one. */
             cbt_log_error("a frame was settled twice", CBT_S("source", self->settings.config->name),
                           CBT_I("delivery_tag", done[i]->token));
+        } else if (done[i]->suspect != NULL) {
+            cbt_poison_forget(done[i]->suspect);
         }
     }
     if (abandoned != 0)

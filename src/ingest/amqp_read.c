@@ -142,6 +142,7 @@ static int take(struct cbt_amqp *self)
     frame->env.host_name = put_text(&pos, self->env.host_name);
     frame->redelivered = deliver->redelivered != 0;
     frame->spilled = spilled;
+    frame->poison_tries = (uint32_t)self->settings.options->poison_tries;
     frame->token = deliver->delivery_tag;
     frame->generation = self->generation;
     judge(self, frame);

@@ -78,6 +78,7 @@ class Cbtap:
         self.config = os.path.join(self.dir, "cbtap.conf")
         self.log_path = os.path.join(self.dir, "cbtap.log")
         self.sections = sections
+        self.sections.setdefault("cbtap", {}).setdefault("state_dir", os.path.join(self.dir, "state"))
         self.slow = slow
         self.env = dict(os.environ) | (env or {})
         self.process = None

@@ -12,6 +12,7 @@
 #include <semaphore.h>
 #include <time.h>
 
+#include "decode/poison.h"
 #include "decode/worker.h"
 
 #define WORKER_BED_FRAMES_MAX  64
@@ -25,6 +26,10 @@ struct worker_bed {
     struct cbt_filter *filter;
     struct cbt_outlet outlet;
     struct cbt_decode_limits limits; /* fixture_limits */
+    struct cbt_poison *poison;       /* NULL: none */
+    uint32_t poison_tries;           /* of the frames that are pushed next */
+    bool redelivered;
+    bool marked; /* in the journal, at a hand-over */
     struct cbt_ring lane, settled;
     struct cbt_alarm alarm, *alarms[1];
     bool touched[1];
@@ -44,6 +49,8 @@ static inline void worker_bed_submit(void *self, unsigned worker, struct cbt_rec
     (void)worker;
     if (bed->count == 0)
         bed->first_used_bytes = cbt_budget_used(&bed->budget);
+    if (bed->poison != NULL)
+        bed->marked = bed->marked || bed->poison->file->marks[0].check != 0;
     for (size_t i = 0; i < n; i++) {
         assert_true(bed->count < WORKER_BED_RECORDS_MAX);
         bed->records[bed->count++] = recs[i];
@@ -98,6 +105,7 @@ static inline void worker_bed_start(struct worker_bed *bed, const char *format,
     if (cbt_worker_new(&bed->worker, &context, &err) != 0)
         fail_msg("worker: %s", err.text);
     cbt_worker_set_lane(bed->worker, 0, &bed->lane);
+    cbt_worker_set_poison(bed->worker, bed->poison);
     assert_int_equal(cbt_worker_start(bed->worker, &err), 0);
 }
 
@@ -113,6 +121,8 @@ static inline void worker_bed_push(struct worker_bed *bed, struct cbt_text body,
     frame->routing_key = text_of(routing_key);
     if (env != NULL)
         frame->env = *env;
+    frame->poison_tries = bed->poison_tries;
+    frame->redelivered = bed->redelivered;
     atomic_init(&frame->pending, 1);
     bed->frames[bed->frame_count++] = frame;
     assert_true(cbt_ring_push(&bed->lane, frame));
