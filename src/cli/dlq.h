@@ -109,11 +109,14 @@ struct cbt_dlq_verdict {
     enum cbt_dead_reason reason;   /* of the first broken part */
     char text[CBT_ERR_TEXT_BYTES]; /* why it is, or why it cannot be judged */
     bool unfit;                    /* it cannot be replayed at all */
+    bool untried;                  /* cbt_dlq_is_poison */
 };
 int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dlq, struct cbt_err *err);
 void cbt_dlq_judge_free(struct cbt_dlq_judge *judge);
 void cbt_dlq_judge(struct cbt_dlq_judge *judge, struct cbt_dlq *dlq, struct cbt_dlq_letter *letter,
                    struct cbt_dlq_verdict *ret_verdict);
+/* True where decoding it ended the daemon, and may end this process, too. */
+bool cbt_dlq_is_poison(const struct cbt_dlq_letter *letter);
 /* The letter's environment. */
 struct cbt_environment cbt_dlq_environment(const struct cbt_dlq_letter *letter);
 /* A sentence: "12 events", "still broken: malformed (...)". */

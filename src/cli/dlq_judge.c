@@ -167,6 +167,11 @@ struct cbt_environment cbt_dlq_environment(const struct cbt_dlq_letter *letter)
     return env;
 }
 
+bool cbt_dlq_is_poison(const struct cbt_dlq_letter *letter)
+{
+    return cbt_dlq_equals(cbt_dlq_text(letter, "reason"), cbt_dead_reason_name(CBT_DEAD_poison));
+}
+
 void cbt_dlq_judge(struct cbt_dlq_judge *j, struct cbt_dlq *dlq, struct cbt_dlq_letter *letter,
                    struct cbt_dlq_verdict *ret_verdict)
 {
@@ -182,6 +187,10 @@ void cbt_dlq_judge(struct cbt_dlq_judge *j, struct cbt_dlq *dlq, struct cbt_dlq_
                  *err.text ? err.text
                            : "it is an encoded event that Kafka refused: let its topic take it "
                              "(max.message.bytes) and produce what show --raw writes");
+        return;
+    }
+    if (cbt_dlq_is_poison(letter)) {
+        ret_verdict->untried = true;
         return;
     }
     j->env = cbt_dlq_environment(letter);
@@ -209,6 +218,12 @@ void cbt_dlq_verdict_text(const struct cbt_dlq_verdict *v, char *ret_text, size_
 {
     if (v->unfit) {
         snprintf(ret_text, text_bytes, "not to be replayed: %s", v->text);
+        return;
+    }
+    if (v->untried) {
+        snprintf(ret_text, text_bytes,
+                 "not tried, for decoding it ended the daemon: replay it by its place, alone, with a version "
+                 "in which that is mended");
         return;
     }
     int len = snprintf(ret_text, text_bytes, "%" PRIu64 " event%s, %" PRIu64 " filtered, %" PRIu64 " broken",

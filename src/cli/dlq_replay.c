@@ -37,7 +37,7 @@ static int dry_run(struct cbt_dlq *dlq)
         printf("%-12s  ", letter.where);
         cbt_dlq_put(stdout, (struct cbt_text){(const uint8_t *)text, strlen(text)});
         putchar('\n');
-        if (verdict.unfit || verdict.broken > 0)
+        if (verdict.unfit || verdict.untried || verdict.broken > 0)
             status = CBT_EXIT_FAILED;
     }
     if (rc < 0)

@@ -128,6 +128,13 @@ static int hand_over(struct cbt_dlq_feed *feed)
                    "says what to do");
         return 1;
     }
+    /* Not along with others, which would not get through either. */
+    if (feed->dlq->where_count == 0 && cbt_dlq_is_poison(letter)) {
+        skip(feed,
+             "decoding it ended the daemon: replay it by its place, alone, with a version in which that "
+             "is mended");
+        return 1;
+    }
     if ((!letter->in_dir || letter->value.data == NULL) && cbt_dlq_load(feed->dlq, letter, &err) != 0) {
         skip(feed, err.text);
         return 1;

@@ -302,6 +302,36 @@ static void poison_stays_poison_and_its_replays_are_counted(void **state)
     assert_int_equal(read_topic(w, "events").count, 0);
 }
 
+static void what_ended_the_daemon_is_tried_only_where_it_is_named(void **state)
+{
+    struct world *w = *state;
+    struct program p;
+    struct pb record = regmod(10);
+    send_letter(w, pb_text(&record), "poison", "event", "", "application/protobuf", 1700000002000);
+    send_letter(w, pb_text(&record), "malformed", "event", "", "application/protobuf", 1700000002000);
+    DLQ(w, &p, "show", "0:0");
+    expect_exit(&p, 0);
+    expect_text(p.out, "why: the process died again and again while it decoded the message\n");
+    expect_text(p.out, "now: not tried, for decoding it ended the daemon");
+    release(&p);
+    DLQ(w, &p, "replay", "--all", "--dry-run");
+    expect_exit(&p, 1);
+    expect_text(p.out, "0:0           not tried, ");
+    expect_text(p.out, "0:1           1 event, ");
+    release(&p);
+    DLQ(w, &p, "replay", "--all");
+    expect_exit(&p, 1);
+    expect_text(p.err, "left where it is where=0:0 reason=\"decoding it ended the daemon");
+    expect_text(p.err, "replayed delivered=1 filtered=0 broken_still=0 left=1 ");
+    release(&p);
+    DLQ(w, &p, "replay", "0:0");
+    expect_exit(&p, 0);
+    expect_text(p.err, "replayed delivered=1 filtered=0 broken_still=0 left=0 ");
+    release(&p);
+    assert_int_equal(read_topic(w, "events").count, 2);
+    pb_free(&record);
+}
+
 #define MANY 3000 /* more than there are frames */
 
 static void replay_takes_more_than_it_can_hold(void **state)
@@ -443,6 +473,7 @@ int main(void)
         TEST(show_says_all_and_gives_the_very_bytes),
         TEST(replay_delivers_what_is_readable_now),
         TEST(poison_stays_poison_and_its_replays_are_counted),
+        TEST(what_ended_the_daemon_is_tried_only_where_it_is_named),
         TEST(replay_takes_more_than_it_can_hold),
         TEST(a_signal_ends_it_and_says_where_to_go_on),
         TEST(a_file_goes_when_all_made_of_it_is_kept),
