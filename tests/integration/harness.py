@@ -87,14 +87,18 @@ class Cbtap:
 
     # ---- lives
 
-    def start(self, ready=True):
+    def launch(self):
+        """Starts it, without a look at what becomes of it."""
         with open(self.config, "w", encoding="utf-8") as f:
             for section, keys in self.sections.items():
                 f.write(f"[{section}]\n")
                 f.writelines(f"{key} = {value}\n" for key, value in keys.items())
-        said = len(self.log())
         self.process = Guarded([*self.prefix, self.binary, "run", "-c", self.config], self.log_path, self.env)
         self.lives += 1
+
+    def start(self, ready=True):
+        said = len(self.log())
+        self.launch()
 
         def listening():
             assert self.process.alive(), f"cbtap ended with {self.process.exit_status}:\n{tail(self.log_path)}"
@@ -125,6 +129,12 @@ class Cbtap:
         self.process.release(keep_dir=True)
         self.process = None
         self.assert_no_report()
+
+    def wait_crash(self, number, timeout_s=30):
+        """Until it ends by that signal, which nobody sent."""
+        assert self.process.wait(timeout_s * self.slow) == -number, tail(self.log_path)
+        self.process.release(keep_dir=True)
+        self.process = None
 
     def alive(self):
         return self.process is not None and self.process.alive()

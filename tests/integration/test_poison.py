@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""A message of which the daemon really dies: it is found, set aside whole, and what is beside it goes through."""
+import os
+import signal
+
+import pytest
+
+from bus import Publisher
+from events import Fleet, bundle_of
+
+TRIES = 3
+DIED = "died while it decoded this message"
+
+
+def with_a_bug(tap):
+    """The same daemon, which aborts where it unpacks a marker: see tests/lib/crash_on_marker.c."""
+    bug = os.path.join(os.path.dirname(tap.binary), "libcbtap_crash.so")
+    assert os.path.exists(bug), f"no {bug}: build the tests"
+    tap.env["LD_PRELOAD"] = bug
+    return tap
+
+
+def bad_bundle(pb):
+    fleet = Fleet(pb, sensors=1)
+    records = [fleet.record(100), fleet.record(100)]
+    event = pb.CbEventMsg.FromString(records[1])
+    event.header.process_path = b"c:\\-crash-the-decoder-"
+    return bundle_of([records[0], event.SerializeToString()])
+
+
+@pytest.mark.without("address", "thread")  # their libraries want to be loaded first
+def test_what_ends_the_daemon_is_a_dead_letter_after_poison_tries(run, rabbitmq, kafka, pb):
+    fleet, bad = Fleet(pb, sensors=2), bad_bundle(pb)
+    tap = with_a_bug(run.tap(kafka, rabbitmq, **{"source.bus": {"poison_tries": TRIES}})).start()
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(fleet.bundle(101, 20), {"sensorId": 101})
+        publisher.raw(bad, {"sensorId": 100}, "application/protobuf")
+        publisher.raw(fleet.bundle(100, 20), {"sensorId": 100})
+    tap.wait_crash(signal.SIGABRT)
+    for _ in range(TRIES - 1):
+        tap.launch()
+        tap.wait_crash(signal.SIGABRT)
+    tap.start()
+    metrics = tap.wait_rest(frames=2)
+    assert metrics("cbtap_decode_dead_letters_total", reason="poison") == 1
+    assert metrics("cbtap_decode_dead_letters_total") == 1
+    assert metrics("cbtap_sink_delivered_dead_letters_total") == 1
+
+    dead = kafka.records(run.dead_topic)
+    assert [record["payload"] for record in dead] == [bad]
+    assert dead[0]["headers"]["reason"] == "poison" and dead[0]["headers"]["sensor_id"] == "100"
+    fleet.check(kafka.records(run.topic), duplicates=True)
+    log = tap.log()
+    assert [log.count(f"bytes={len(bad)} tries={tries}\n") for tries in range(1, TRIES)] == [1] * (TRIES - 1), log
+    assert log.count("poison: the message is not decoded again but becomes a dead letter") == 1, log
+    tap.stop()
+
+    # Nothing is left of it: neither a suspect nor the message.
+    said = len(tap.log())
+    tap.start()
+    assert DIED not in tap.log()[said:] and tap.metrics()("cbtap_source_received_frames_total") == 0
+
+
+def test_without_a_journal_of_its_own_the_daemon_says_so_and_works(run, rabbitmq, kafka, pb):
+    fleet = Fleet(pb, sensors=1)
+    first = run.tap(kafka, rabbitmq, cbtap={"state_dir": run.directory / "state"}).start()
+    assert "no poison journal" not in first.log()
+    second = run.tap(kafka, rabbitmq, cbtap={"state_dir": run.directory / "state"}).start()
+    second.wait_log(r"^warning no poison journal: .*another cbtap uses it")
+    first.stop()
+    third = run.tap(kafka, rabbitmq, cbtap={"state_dir": "/dev/null"}).start()
+    third.wait_log(r"^warning no poison journal: .*state_dir /dev/null: cannot be opened: Not a directory")
+    second.stop()
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(fleet.bundle(100, 3), {"sensorId": 100})
+    third.wait_rest(frames=1)
+    fleet.check(kafka.records(run.topic))
