@@ -117,8 +117,6 @@ static int make_outlet(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
                                          .server_url = config->cbtap.server_url,
                                          .float_time = config->filter.float_time,
                                          .profile = sink->kafka.json_profile};
-    if ((rc = outlet->format->open(&outlet->format_self, &options, err)) != 0)
-        return rc;
     const char *key = sink->kafka.key;
     outlet->key = strcmp(key, "none") == 0           ? CBT_KEY_NONE
                   : strcmp(key, "process_guid") == 0 ? CBT_KEY_PROCESS_GUID
@@ -127,6 +125,9 @@ static int make_outlet(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
     p->sink_stats[index] = cbt_metrics_add(p->metrics, CBT_STATS_SINK, sink->name, sink->name);
     if (p->sink_stats[index] == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for a sink's counters");
+    /* Last: cbt_pipeline_free closes the formats of those that are counted. */
+    if ((rc = outlet->format->open(&outlet->format_self, &options, err)) != 0)
+        return rc;
     p->sink_count++;
     return CBT_OK;
 }
