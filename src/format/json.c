@@ -123,6 +123,8 @@ static int encode(const void *self, const struct cbt_event *event, struct cbt_bu
 
 /* --- opening: the parts made of the configuration --- */
 
+#define MADE_BYTES 1024 /* for a start */
+
 static bool grow_heap(struct cbt_buf *buf, size_t bytes)
 {
     size_t len = cbt_buf_len(buf), capacity = 2 * (len + bytes);
@@ -193,6 +195,9 @@ static int make_parts(struct cbt_json *json, const struct cbt_format_options *op
     const size_t link_count = sizeof(links) / sizeof(links[0]);
     struct cbt_buf buf = {.grow = grow_heap};
     size_t at = 0;
+    /* Before anything is put: a buffer without memory has no address to put it to. */
+    if (!cbt_buf_reserve(&buf, MADE_BYTES))
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the json format");
     put_str(&buf, "\"cb_server\":\"");
     put_escaped(&buf, server_name);
     put_str(&buf, "\"");
