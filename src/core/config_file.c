@@ -127,8 +127,8 @@ static int read_whole(const char *path, char **ret_text, size_t *ret_len, struct
     if (file)
         len = fread(text, 1, CBT_CONFIG_FILE_MAX_BYTES + 1, file);
     if (!file || ferror(file)) {
-        rc = cbt_err_set(err, CBT_EINVAL, "cannot read the configuration \"%s\": %s%s", path, strerror(errno),
-                         errno == ENOENT ? "; name another with -c FILE" : "");
+        rc = cbt_err_set(err, cbt_config_rc(errno), "cannot read the configuration \"%s\": %s%s", path,
+                         strerror(errno), errno == ENOENT ? "; name another with -c FILE" : "");
         goto out;
     }
     if (len > CBT_CONFIG_FILE_MAX_BYTES)
@@ -244,7 +244,8 @@ static int parse_failure(const char *path, const char *text, struct ini_cfgobj *
     if (ini_config_get_errors(ini, &messages) != 0 || !messages || !messages[0] ||
         sscanf(messages[0], "Error (%u) on line %u:", &code, &line) != 2) { // NOLINT(cert-err34-c)
         ini_config_free_errors(messages);
-        return cbt_err_set(err, CBT_EINVAL, "%s: cannot be parsed: %s", path, strerror(parse_rc));
+        return cbt_err_set(err, cbt_config_rc(parse_rc), "%s: cannot be parsed: %s", path,
+                           strerror(parse_rc));
     }
     ini_config_free_errors(messages);
     line_text(text, line, shown, sizeof shown);
@@ -290,11 +291,12 @@ static int take_section(struct cbt_settings *settings, const char *text, struct 
     for (int i = 0; i < count && rc == 0; i++) {
         struct value_obj *object = NULL;
         uint32_t line = 0;
-        ini_get_config_valueobj(name, keys[i], ini, INI_GET_FIRST_VALUE, &object);
+        ini_rc = ini_get_config_valueobj(name, keys[i], ini, INI_GET_FIRST_VALUE, &object);
         const char *value = object ? ini_get_const_string_config_value(object, &ini_rc) : NULL;
         if (!value || value_get_line(object, &line) != 0) {
-            rc = cbt_setting_err(settings, section, NULL, err, CBT_EINVAL, "cannot read the value of \"%s\"",
-                                 keys[i]);
+            rc = cbt_setting_err(settings, section, NULL, err, cbt_config_rc(ini_rc),
+                                 "cannot read the value of \"%s\"%s%s", keys[i], ini_rc != 0 ? ": " : "",
+                                 ini_rc != 0 ? strerror(ini_rc) : "");
             break;
         }
         rc = add_setting(section, keys[i], value, line, err);

@@ -6,6 +6,8 @@
 #ifndef CBTAP_CORE_CONFIG_INTERNAL_H
 #define CBTAP_CORE_CONFIG_INTERNAL_H
 
+#include <errno.h>
+
 #include "cbtap/config.h"
 #include "cbtap/text.h"
 
@@ -63,6 +65,14 @@ struct cbt_section_type {
 
 extern const struct cbt_section_type cbt_section_types[];
 extern const size_t cbt_section_type_count;
+
+/* What a file or a library failed with while the configuration was read: its fault as a rule, and exit status
+ * 2, after which systemd does not try again. A system that is short of memory or descriptors is no such
+ * fault. */
+static inline enum cbt_rc cbt_config_rc(int error)
+{
+    return error == ENOMEM || error == EMFILE || error == ENFILE ? CBT_EIO : CBT_EINVAL;
+}
 
 /* The row for `key` in a section of that kind (a map's row for a key under its prefix), or NULL. */
 const struct cbt_option *cbt_option_find(enum cbt_section_kind kind, const char *key);

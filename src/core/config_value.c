@@ -61,7 +61,7 @@ static int read_file(const char *path, char **ret_value, struct cbt_err *err)
     ssize_t n = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        rc = cbt_err_set(err, CBT_EINVAL, "cannot open the file \"%s\": %s", path, strerror(errno));
+        rc = cbt_err_set(err, cbt_config_rc(errno), "cannot open the file \"%s\": %s", path, strerror(errno));
         goto out;
     }
     while (len <= CBT_CONFIG_VALUE_MAX_BYTES) {
@@ -71,7 +71,7 @@ static int read_file(const char *path, char **ret_value, struct cbt_err *err)
         len += n < 0 ? 0 : (size_t)n;
     }
     if (n < 0) {
-        rc = cbt_err_set(err, CBT_EINVAL, "cannot read the file \"%s\": %s", path, strerror(errno));
+        rc = cbt_err_set(err, cbt_config_rc(errno), "cannot read the file \"%s\": %s", path, strerror(errno));
         goto out;
     }
     if (len > 0 && value[len - 1] == '\n')
