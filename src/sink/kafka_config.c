@@ -204,8 +204,11 @@ rd_kafka_t *kafka_new(rd_kafka_conf_t *conf, struct cbt_err *err)
     char text[CBT_ERR_TEXT_BYTES];
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (rk == NULL) {
+        /* A thread that cannot be made is no fault of the configuration: a restart may help. */
+        bool ours = rd_kafka_last_error() != RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
         rd_kafka_conf_destroy(conf);
-        cbt_err_set(err, CBT_EINVAL, "Kafka properties: %s", text);
+        cbt_err_set(err, ours ? CBT_EINVAL : CBT_EIO, "%s: %s",
+                    ours ? "Kafka properties" : "librdkafka cannot start", text);
     }
     return rk;
 }
