@@ -17,17 +17,27 @@
 #define CENTRAL_SIGNATURE 0x02014b50u
 #define END_SIGNATURE     0x06054b50u
 
+/* What libzip failed for. Of memory that ran out it does not always say so. */
+static enum cbt_dead_reason reason_of(const zip_error_t *error)
+{
+    return zip_error_code_zip(error) == ZIP_ER_MEMORY ? CBT_DEAD_no_memory : CBT_DEAD_zip_malformed;
+}
+
 bool cbt_zip_open_many(struct cbt_zip *zip, enum cbt_dead_reason *ret_reason)
 {
     if (!cbt_zip_check_directory(zip, ret_reason))
         return false;
-    *ret_reason = CBT_DEAD_zip_malformed;
-    zip_source_t *source = zip_source_buffer_create(zip->body.data, zip->body.len, 0, NULL);
-    if (source == NULL)
-        return false;
-    zip->many = zip_open_from_source(source, ZIP_RDONLY, NULL);
+    zip_error_t error;
+    zip_error_init(&error);
+    zip_source_t *source = zip_source_buffer_create(zip->body.data, zip->body.len, 0, &error);
+    if (source != NULL)
+        zip->many = zip_open_from_source(source, ZIP_RDONLY, &error);
+    /* Bytes in memory are a source as they are, unless there is none for it. */
+    *ret_reason = source == NULL ? CBT_DEAD_no_memory : reason_of(&error);
+    zip_error_fini(&error);
     if (zip->many == NULL) {
-        zip_source_free(source);
+        if (source != NULL)
+            zip_source_free(source);
         return false;
     }
     zip_int64_t entries = zip_get_num_entries(zip->many, 0);
@@ -110,12 +120,17 @@ static bool make_room(struct cbt_zip *zip, size_t bytes)
 }
 
 static bool read_stat(struct cbt_zip *zip, uint32_t index, struct cbt_zip_stat *ret_stat,
-                      const char **ret_name)
+                      const char **ret_name, enum cbt_dead_reason *ret_reason)
 {
     const zip_uint64_t needed =
         ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_CRC | ZIP_STAT_COMP_METHOD;
     zip_stat_t st;
-    if (zip_stat_index(zip->many, index, ZIP_FL_ENC_RAW, &st) != 0 || (st.valid & needed) != needed)
+    *ret_reason = CBT_DEAD_zip_malformed;
+    if (zip_stat_index(zip->many, index, ZIP_FL_ENC_RAW, &st) != 0) {
+        *ret_reason = reason_of(zip_get_error(zip->many));
+        return false;
+    }
+    if ((st.valid & needed) != needed)
         return false;
     size_t name_bytes = strlen(st.name);
     *ret_name = st.name;
@@ -131,14 +146,19 @@ static bool read_stat(struct cbt_zip *zip, uint32_t index, struct cbt_zip_stat *
 }
 
 /* Returns the number of bytes that are there. */
-static uint64_t read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, uint64_t bytes)
+static uint64_t read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *out, uint64_t bytes,
+                                enum cbt_dead_reason *ret_reason)
 {
     zip_file_t *file = zip_fopen_index(zip->many, index, ZIP_FL_COMPRESSED | ZIP_FL_ENCRYPTED);
-    if (file == NULL)
+    if (file == NULL) {
+        *ret_reason = reason_of(zip_get_error(zip->many));
         return 0;
+    }
     uint64_t done = 0;
     while (done < bytes) {
         zip_int64_t n = zip_fread(file, out + done, bytes - done);
+        if (n < 0)
+            *ret_reason = reason_of(zip_file_get_error(file));
         if (n <= 0)
             break;
         done += (uint64_t)n;
@@ -148,15 +168,20 @@ static uint64_t read_compressed(struct cbt_zip *zip, uint32_t index, uint8_t *ou
 }
 
 /* Gets an entry's compressed bytes, with room around them. False where they are not to be found: outside of
- * the body, or overlapping others, so that together they are larger than the body. */
-static bool fetch(struct cbt_zip *zip, uint32_t index, const struct cbt_zip_stat *stat, size_t name_bytes)
+ * the body, or overlapping others, so that together they are larger than the body; or for want of memory. */
+static bool fetch(struct cbt_zip *zip, uint32_t index, const struct cbt_zip_stat *stat, size_t name_bytes,
+                  enum cbt_dead_reason *ret_reason)
 {
+    *ret_reason = CBT_DEAD_zip_malformed;
     if (stat->compressed_bytes > zip->body.len - zip->compressed_bytes || zip->body.len > UINT32_MAX)
         return false;
-    if (!make_room(zip,
-                   (size_t)stat->compressed_bytes + LOCAL_BYTES + CENTRAL_BYTES + END_BYTES + 2 * name_bytes))
+    if (!make_room(zip, (size_t)stat->compressed_bytes + LOCAL_BYTES + CENTRAL_BYTES + END_BYTES +
+                            2 * name_bytes)) {
+        *ret_reason = CBT_DEAD_no_memory;
         return false;
-    uint64_t done = read_compressed(zip, index, zip->copy + LOCAL_BYTES + name_bytes, stat->compressed_bytes);
+    }
+    uint64_t done =
+        read_compressed(zip, index, zip->copy + LOCAL_BYTES + name_bytes, stat->compressed_bytes, ret_reason);
     zip->compressed_bytes += (size_t)done;
     return done == stat->compressed_bytes;
 }
@@ -167,11 +192,11 @@ enum cbt_zip_rc cbt_zip_next_many(struct cbt_zip *zip, struct cbt_zip_entry *ret
         struct cbt_zip_stat stat;
         const char *name;
         uint32_t index = zip->next++;
-        *ret_entry = (struct cbt_zip_entry){.index = index, .reason = CBT_DEAD_zip_malformed};
-        bool known = read_stat(zip, index, &stat, &name);
+        *ret_entry = (struct cbt_zip_entry){.index = index};
+        bool known = read_stat(zip, index, &stat, &name, &ret_entry->reason);
         if (known && stat.directory)
             continue;
-        if (!known || !fetch(zip, index, &stat, strlen(name))) {
+        if (!known || !fetch(zip, index, &stat, strlen(name), &ret_entry->reason)) {
             /* The body holds what there is of it, and of any other such entry. */
             if (zip->body_given)
                 continue;
