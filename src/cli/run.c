@@ -88,12 +88,12 @@ static void reload(struct daemon *d)
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(cbt_now_ns() / 1000));
     int rc =
         cbt_config_load(&config, d->args->config_path, d->args->overrides, d->args->override_count, &err);
-    if (rc == 0)
-        rc = cbt_pipeline_reload(d->pipeline, config, &err);
+    /* Kept before the pipeline takes it: then nothing may fail any more. */
+    if (rc == 0 && (rc = keep_config(d, config)) != 0)
+        cbt_err_set(&err, CBT_ENOMEM, "no memory for another configuration");
+    if (rc == 0 && (rc = cbt_pipeline_reload(d->pipeline, config, &err)) != 0)
+        d->config_count--;
     if (rc == 0) {
-        /* Where it cannot be kept for freeing, it lives until the process ends: the pipeline reads it
-         * already. */
-        (void)keep_config(d, config);
         cbt_cli_configure_log(config);
         cbt_config_warn(config);
         cbt_config_log_changes(d->configs[0], config);
