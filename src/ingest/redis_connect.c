@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/config_internal.h"
 #include "ingest/source_redis.h"
@@ -61,12 +62,45 @@ int cbt_redis_error_reply(const struct cbt_source_config *config, const char *st
                        (unsigned)config->redis.port, step, shown, text);
 }
 
+/* hiredis 0.14 itself crashes where it gets no memory for the buffer that takes the place of the one that it
+ * has written (redisBufferWrite). So its buffer stays empty, and commands are written here. */
+int cbt_redis_send(redisContext *conn, int argc, const char **argv, const size_t *lens)
+{
+    char *text = NULL;
+    int len = redisFormatCommandArgv(&text, argc, argv, lens), done = 0;
+    if (len < 0) {
+        conn->err = REDIS_ERR_OOM;
+        snprintf(conn->errstr, sizeof conn->errstr, "out of memory");
+        return REDIS_ERR;
+    }
+    while (done < len) {
+        ssize_t n = send(conn->fd, text + done, (size_t)(len - done), MSG_NOSIGNAL);
+        if (n >= 0) {
+            done += (int)n;
+        } else if (errno != EINTR) {
+            conn->err = REDIS_ERR_IO;
+            snprintf(conn->errstr, sizeof conn->errstr, "%s", strerror(errno));
+            break;
+        }
+    }
+    redisFreeCommand(text);
+    return done == len ? REDIS_OK : REDIS_ERR;
+}
+
+redisReply *cbt_redis_ask(redisContext *conn, int argc, const char **argv, const size_t *lens)
+{
+    void *reply = NULL;
+    if (cbt_redis_send(conn, argc, argv, lens) != REDIS_OK || redisGetReply(conn, &reply) != REDIS_OK)
+        return NULL;
+    return reply;
+}
+
 /* One command, whose answer must be no error. */
 static int command(redisContext *conn, const struct cbt_source_config *config, const char *step, int argc,
                    const char **argv, struct cbt_err *err)
 {
     int rc = 0;
-    redisReply *reply = redisCommandArgv(conn, argc, argv, NULL);
+    redisReply *reply = cbt_redis_ask(conn, argc, argv, NULL);
     if (!reply)
         rc = cbt_err_set(
             err, CBT_EIO, "Redis at %s:%u, %s: %s", config->redis.host, (unsigned)config->redis.port, step,

@@ -8,7 +8,7 @@
 /* The answer to what a careful ACL may forbid; NULL without one. */
 static redisReply *ask(redisContext *conn, int argc, const char **argv, int type)
 {
-    redisReply *reply = conn->err ? NULL : redisCommandArgv(conn, argc, argv, NULL);
+    redisReply *reply = conn->err ? NULL : cbt_redis_ask(conn, argc, argv, NULL);
     if (reply && reply->type == type)
         return reply;
     freeReplyObject(reply);
@@ -69,7 +69,7 @@ static int try_patterns(redisContext *conn, const struct cbt_source_config *conf
     int rc = cbt_redis_patterns(config->redis.channels, &memory, &argv, &lens, &argc, err);
     if (rc != 0)
         return rc;
-    redisReply *reply = redisCommandArgv(conn, argc, argv, lens);
+    redisReply *reply = cbt_redis_ask(conn, argc, argv, lens);
     if (!reply)
         rc = cbt_err_set(err, CBT_EIO, "Redis at %s:%u, PSUBSCRIBE: %s", config->redis.host,
                          (unsigned)config->redis.port, conn->errstr);

@@ -112,13 +112,9 @@ static int subscribe(struct cbt_redis *self, struct cbt_err *err)
 {
     int64_t limit_ms = (int64_t)self->config->redis.connect_timeout_ms;
     int64_t end_ns = cbt_now_ns() + limit_ms * NS_PER_MS;
-    int done = 0;
     cbt_redis_read_start(self);
-    if (redisAppendCommandArgv(self->conn, self->argc, self->argv, self->argv_lens) != REDIS_OK)
-        return cbt_err_set(err, CBT_ENOMEM, "out of memory");
-    while (!done)
-        if (redisBufferWrite(self->conn, &done) != REDIS_OK)
-            return cbt_err_set(err, CBT_EIO, "PSUBSCRIBE: %s", self->conn->errstr);
+    if (cbt_redis_send(self->conn, self->argc, self->argv, self->argv_lens) != REDIS_OK)
+        return cbt_err_set(err, CBT_EIO, "PSUBSCRIBE: %s", self->conn->errstr);
     int n = 0;
     while (self->confirmed + 1 < (unsigned)self->argc) {
         int64_t left_ms = (end_ns - cbt_now_ns()) / NS_PER_MS;

@@ -79,7 +79,11 @@ struct cbt_redis {
     char in[CBT_REDIS_RECV_BYTES];
 };
 
-/* redis_connect.c: TCP, AUTH, SELECT; on failure nothing is left open. */
+/* redis_connect.c: writes a command. Where it cannot: REDIS_ERR, and `conn` says why. */
+int cbt_redis_send(redisContext *conn, int argc, const char **argv, const size_t *lens);
+/* Writes a command and waits for its answer, which the caller frees. NULL: `conn` says why there is none. */
+redisReply *cbt_redis_ask(redisContext *conn, int argc, const char **argv, const size_t *lens);
+/* TCP, AUTH, SELECT; on failure nothing is left open. */
 int cbt_redis_login(redisContext **ret_conn, const struct cbt_source_config *config, struct cbt_err *err);
 /* An error reply as ours, with a hint: what is wrong at Redis or in the configuration is CBT_EREFUSED. */
 int cbt_redis_error_reply(const struct cbt_source_config *config, const char *step, const char *text,
