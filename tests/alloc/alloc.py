@@ -33,7 +33,6 @@ class Allocations:
     calls = property(lambda self: self._get(0))
     failed = property(lambda self: self._get(3))
 
-
     def fail(self, first, last=None):
         """Calls are counted anew; number `first` fails, and all up to `last`. 0: none."""
         self._set(1, 0)
@@ -45,6 +44,15 @@ class Allocations:
     def place(self, number):
         """The address of a call, relative to its object."""
         return struct.unpack_from("<Q", self.memory, SITES + 8 * (number - 1))[0] if number <= SITES_MAX else None
+
+    def numbers(self, exhaustive, known=()):
+        """The calls so far: all, or the first and the last from each place in the code, known places left out."""
+        if exhaustive:
+            return list(range(1, self.calls + 1))
+        places = {}
+        for number in range(1, self.calls + 1):
+            places.setdefault(self.place(number), []).append(number)
+        return sorted({n for place, calls in places.items() if place not in known for n in (calls[0], calls[-1])})
 
     def where(self, number):
         """For people: function and line of a call that failed."""

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Stands before the C library's allocator in a whole process (LD_PRELOAD), and fails the calls that the plan
- * names. Only those of the libraries count whose names begin with a word of CBTAP_ALLOC_LIBRARIES. Of
- * librdkafka only the threads can be told to fail: where it gets no memory it aborts, by its own decision
- * (rd_malloc).
+ * names. Only those of the libraries count whose names begin with a word of CBTAP_ALLOC_LIBRARIES, and not
+ * those that end the process where they get no memory, by their library's decision: librdkafka's (rd_malloc),
+ * but for its threads, and hiredis's hi_malloc and its like.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -75,13 +75,20 @@ __attribute__((constructor)) static void find_libraries(void)
         dl_iterate_phdr(add_library, words);
 }
 
+static bool aborts(const void *site, const char *object)
+{
+    Dl_info info;
+    return strncmp(object, "librdkafka", 10) == 0 ||
+           (dladdr(site, &info) != 0 && info.dli_sname != NULL && strncmp(info.dli_sname, "hi_", 3) == 0);
+}
+
 static bool fails_at(const void *site, bool thread)
 {
     uintptr_t at = (uintptr_t)site;
     unsigned i = 0;
     while (i < range_count && (at < ranges[i].begin || at >= ranges[i].end))
         i++;
-    if (i == range_count || (!thread && strncmp(ranges[i].object, "librdkafka", 10) == 0) ||
+    if (i == range_count || (!thread && aborts(site, ranges[i].object)) ||
         !alloc_fails(at - ranges[i].base, ranges[i].object))
         return false;
     errno = ENOMEM;

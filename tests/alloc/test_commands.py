@@ -135,24 +135,13 @@ def judge(ended, whole):
     return None
 
 
-def numbers(allocations, exhaustive, known=()):
-    """Which of the calls of a whole run to fail: all, or the first and the last from each place in the code, known ones
-    left out."""
-    if exhaustive:
-        return list(range(1, allocations.calls + 1))
-    places = {}
-    for number in range(1, allocations.calls + 1):
-        places.setdefault(allocations.place(number), []).append(number)
-    return sorted({n for place, calls in places.items() if place not in known for n in (calls[0], calls[-1])})
-
-
 def exhaust(make, arguments, files, env, exhaustive, judged=judge, known=()):
     """Runs the command once for each allocation that is to fail, and once more for it and all behind it."""
     whole_run = make("whole")
     whole_run.fail(0)
     whole = run(whole_run, arguments, files, env)
     assert whole.status in (0, 1) and not REPORT.search(whole.err), whole.err
-    todo = numbers(whole_run, exhaustive, known)
+    todo = whole_run.numbers(exhaustive, known)
     assert todo, "nothing of it is counted"
     faults = []
 

@@ -7,7 +7,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "services")]
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "services"), os.path.join(ROOT, "tests", "alloc")]
 
 import events  # noqa: E402
 from kafka_service import Kafka  # noqa: E402
@@ -23,6 +23,7 @@ def pytest_addoption(parser):
     parser.addoption("--log-dir", default=None, help="where the servers' and cbtap's logs stay after the run")
     parser.addoption("--sanitizer", default="", choices=["", "address", "thread"],
                      help="what cbtap was built with: tests take smaller loads and wait longer")
+    parser.addoption("--exhaustive", action="store_true", help="every allocation fails in turn, not two of each place")
 
 
 def pytest_configure(config):
@@ -105,6 +106,11 @@ def pb(tmp_path_factory):
 @pytest.fixture(scope="session")
 def scale(request):
     return Scale(request.config.getoption("--sanitizer"))
+
+
+@pytest.fixture(scope="session")
+def exhaustive(request):
+    return request.config.getoption("--exhaustive")
 
 
 @pytest.fixture
