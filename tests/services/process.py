@@ -6,6 +6,7 @@ Every server runs below a guard (guard.py), which ends it and removes its folder
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,8 +197,8 @@ class Service:
         if self.process:
             self.process.release(keep_dir=False)
             self.process = None
-        elif os.path.isdir(self.dir):
-            os.rmdir(self.dir)
+        else:  # a start that failed
+            shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
         return self.start()

@@ -21,7 +21,7 @@ class Bed:
         self.cbtap = os.path.join(build, "bin", "cbtap")
         self.scale = Scale(sanitizer)
         self.directory = tempfile.mkdtemp(prefix="cbtap-chaos-")
-        self.log_dir = log_dir or os.path.join(self.directory, "logs")
+        self.log_dir = os.path.abspath(log_dir) if log_dir else os.path.join(self.directory, "logs")
         os.makedirs(self.log_dir, exist_ok=True)
         self.servers = {}
 
