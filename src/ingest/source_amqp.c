@@ -110,6 +110,9 @@ static int amqp_connect(void *arg, struct cbt_err *err)
     cbt_amqp_acks_reset(&self->acks);
     rc = cbt_amqp_set_up(self, err);
     if (rc != 0) {
+        /* A refusal leaves the connection as it was. After any other failure the library is not to be asked
+         * again: where it had no memory for a frame, the next read crashes. */
+        self->broken = self->broken || rc != CBT_EREFUSED;
         amqp_disconnect(self);
         return rc;
     }
