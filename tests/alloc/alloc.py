@@ -42,8 +42,8 @@ class Allocations:
         self._set(1, first)
 
     def place(self, number):
-        """The address of a call, relative to its object."""
-        return struct.unpack_from("<Q", self.memory, SITES + 8 * (number - 1))[0] if number <= SITES_MAX else None
+        """The address of a call, relative to its object; 0 for those that there is no room to note."""
+        return struct.unpack_from("<Q", self.memory, SITES + 8 * (number - 1))[0] if number <= SITES_MAX else 0
 
     def numbers(self, exhaustive, known=()):
         """The calls so far: all, or the first and the last from each place in the code, known places left out."""
