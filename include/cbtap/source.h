@@ -41,6 +41,11 @@ struct cbt_source {
      * lost. */
     int (*read)(void *self, unsigned frames_max, struct cbt_err *err);
 
+    /* NULL, or: hands on what the source itself keeps (a spool), up to `frames_max` frames, whether there is
+     * a connection or not; called at least every tick_ms, after each read. Returns the number of frames
+     * pushed; CBT_ELIMIT: there was no room for the next. */
+    int (*feed)(void *self, unsigned frames_max);
+
     /* Called at least every tick_ms (100), also while nothing is read: heartbeats out, hang-up noticed, PING,
      * what was missing tried again. Negative: the connection is lost. */
     int (*tick)(void *self, int64_t now_ns, struct cbt_err *err);
@@ -63,6 +68,9 @@ struct cbt_source {
     int (*probe)(const struct cbt_source_config *config, char *ret_report, size_t report_bytes,
                  struct cbt_err *err);
 };
+
+/* The Redis source where it has a spool_dir. */
+extern const struct cbt_source cbt_source_redis_spool;
 
 /* The row of sources.def with that type, or NULL. @thread any */
 const struct cbt_source *cbt_source_find(const char *type);

@@ -284,6 +284,23 @@ static int wait_ms(const struct cbt_receiver *r)
     return ms < 0 ? 0 : ms > TICK_MS ? TICK_MS : (int)ms;
 }
 
+/* What the source keeps itself goes on its way; frames pushed, or CBT_ELIMIT. */
+static int feed(struct cbt_receiver *r)
+{
+    return r->context.source->feed != NULL ? r->context.source->feed(r->source, READ_FRAMES_MAX) : 0;
+}
+
+/* The same without a connection: all that there is room for, since a try to connect may take long. */
+static void feed_all(struct cbt_receiver *r)
+{
+    int fed;
+    do {
+        fed = feed(r);
+        cbt_receiver_flush_lanes(r);
+        settle_all(r);
+    } while (fed == READ_FRAMES_MAX && atomic_load(&r->stop) == STOP_NOT);
+}
+
 /* Ticks and reads; parks or pauses where there is nothing more to do. */
 static void serve_connection(struct cbt_receiver *r, bool reading)
 {
@@ -297,6 +314,7 @@ static void serve_connection(struct cbt_receiver *r, bool reading)
         }
     }
     int n = reading ? source->read(r->source, READ_FRAMES_MAX, &err) : CBT_ELIMIT;
+    int fed = reading ? feed(r) : 0;
     cbt_receiver_flush_lanes(r);
     int64_t end = cbt_now_ns();
     cbt_count(r->context.stats, CBT_COUNT_busy_ns, (uint64_t)(end - r->now_ns));
@@ -304,7 +322,7 @@ static void serve_connection(struct cbt_receiver *r, bool reading)
         lose_connection(r, &err);
         return;
     }
-    if (n == READ_FRAMES_MAX)
+    if (n == READ_FRAMES_MAX || fed == READ_FRAMES_MAX)
         return;
     if (n > 0) {
         /* Not parked: nobody wakes us, the socket fills. */
@@ -314,7 +332,7 @@ static void serve_connection(struct cbt_receiver *r, bool reading)
     }
     /* Without budget the socket is not looked at; settlements wake us, and ticks notice a hang-up. */
     park(r, n == 0 ? source->fd(r->source) : -1, wait_ms(r));
-    if (n != 0 && reading)
+    if ((n != 0 || fed == CBT_ELIMIT) && reading)
         cbt_count(r->context.stats, CBT_COUNT_blocked_ns, (uint64_t)(cbt_now_ns() - end));
 }
 
@@ -338,6 +356,8 @@ static void *receiver_main(void *arg)
         if (r->connected) {
             serve_connection(r, stop == STOP_NOT);
         } else {
+            if (stop == STOP_NOT)
+                feed_all(r);
             if (stop == STOP_NOT && r->now_ns >= r->connect_at_ns)
                 try_connect(r);
             if (!r->connected)

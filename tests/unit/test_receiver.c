@@ -32,6 +32,7 @@ static struct {
     _Atomic int read_fails;           /* what a read returns instead of frames, 0: nothing */
     _Atomic int connect_fails;        /* the same of connect */
     _Atomic unsigned connects, flushes, settled;
+    _Atomic unsigned to_feed; /* frames that the source itself keeps */
 } script;
 
 static uint32_t script_frames_max(const struct cbt_source_config *config)
@@ -76,6 +77,20 @@ static int script_read(void *self, unsigned frames_max, struct cbt_err *err)
     }
     return (int)count;
 }
+static int script_feed(void *self, unsigned frames_max)
+{
+    (void)self;
+    unsigned count = 0;
+    while (count < frames_max && atomic_load(&script.to_feed) > 0) {
+        struct cbt_frame *frame = cbt_receiver_take(script.receiver, 100);
+        if (frame == NULL)
+            return count > 0 ? (int)count : CBT_ELIMIT;
+        cbt_receiver_push(script.receiver, frame);
+        atomic_fetch_sub(&script.to_feed, 1);
+        count++;
+    }
+    return (int)count;
+}
 static int script_tick(void *self, int64_t now_ns, struct cbt_err *err)
 {
     (void)self, (void)now_ns, (void)err;
@@ -106,6 +121,7 @@ static const struct cbt_source script_source = {.type = "script",
                                                 .connect = script_connect,
                                                 .fd = script_fd,
                                                 .read = script_read,
+                                                .feed = script_feed,
                                                 .tick = script_tick,
                                                 .settle = script_settle,
                                                 .settle_flush = script_settle_flush,
@@ -264,6 +280,24 @@ static void it_reads_until_the_read_under_way_has_ended(void **state)
     assert_int_equal(atomic_load(&script.to_push), 1); /* nobody has read it */
 }
 
+static void what_the_source_keeps_goes_on_without_a_connection_as_room_comes_back(void **state)
+{
+    (void)state;
+    atomic_store(&script.connect_fails, CBT_EREFUSED);
+    atomic_store(&script.to_feed, 3 * FRAMES);
+    start();
+    struct cbt_frame *frames[FRAMES];
+    for (unsigned i = 0; i < FRAMES; i++)
+        frames[i] = pop();
+    assert_int_equal(atomic_load(&script.to_feed), 2 * FRAMES);
+    for (unsigned i = 0; i < FRAMES; i++)
+        settle(frames[i]);
+    for (unsigned i = 0; i < 2 * FRAMES; i++)
+        settle(pop());
+    WAIT_FOR(atomic_load(&script.settled) == 3 * FRAMES);
+    assert_false(connected());
+}
+
 static unsigned count_of(const char *text, const char *part)
 {
     unsigned count = 0;
@@ -300,6 +334,7 @@ int main(void)
         CASE(acknowledgements_do_not_wait_for_the_end_of_a_trickle),
         CASE(a_peer_that_ends_every_connection_is_tried_ever_more_slowly_and_told_of_once),
         CASE(it_reads_until_the_read_under_way_has_ended),
+        CASE(what_the_source_keeps_goes_on_without_a_connection_as_room_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
