@@ -33,6 +33,8 @@
 
 #define CBT_DROPPED_REASONS(X)                                                                               \
     X(budget, "the share of inflight_bytes reserved for PUBSUB was full")                                    \
+    X(spool_full, "the spool had spool_max_bytes")                                                           \
+    X(spool_failed, "the spool's disk took nothing, and there was no way around it")                         \
     X(frame_too_large,                                                                                       \
       "the PUBSUB message is larger than frame_max_bytes and dead_letter_dir did not take it")
 

@@ -91,6 +91,17 @@ static int check_channels(const struct cbt_source_config *source, const struct c
     return 0;
 }
 
+static int check_spool(const struct cbt_source_config *source, const struct cbt_settings *settings,
+                       struct cbt_err *err)
+{
+    char section[CBT_CONFIG_NAME_MAX_BYTES + 16];
+    snprintf(section, sizeof section, "source.%s", source->name);
+    if (source->redis.spool_segment_bytes > source->redis.spool_max_bytes / 2)
+        return at_fault(settings, section, "spool_segment_bytes", err,
+                        "is more than half of spool_max_bytes: room comes back a whole file at a time");
+    return 0;
+}
+
 static bool binds_events(const struct cbt_options_amqp *amqp)
 {
     const char *cursor = amqp->events;
@@ -152,10 +163,13 @@ int cbt_config_check(const struct cbt_config *config, const struct cbt_settings 
     if (rc == 0)
         rc = check_cbtap(config, settings, err);
     for (size_t i = 0; i < config->source_count && rc == 0; i++) {
-        if (strcmp(config->sources[i].type, "redis") == 0)
+        bool redis = strcmp(config->sources[i].type, "redis") == 0;
+        if (redis)
             rc = check_channels(&config->sources[i], settings, err);
         else
             rc = check_amqp(&config->sources[i], settings, err);
+        if (redis && rc == 0)
+            rc = check_spool(&config->sources[i], settings, err);
     }
     if (rc == 0 && config->sink_count > CBT_SINKS_MAX)
         rc = cbt_err_set(err, CBT_EINVAL, "more than %d [sink.NAME] sections", CBT_SINKS_MAX);

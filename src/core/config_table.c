@@ -39,7 +39,9 @@ const struct cbt_section_type cbt_section_types[] = {
      "Takes events from a RabbitMQ queue. Any number of such sections, each with a name of its own.",
      CBT_SECTION_amqp, true},
     {"source", "redis",
-     "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap.",
+     "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap; with "
+     "`spool_dir` "
+     "at-least-once from there on.",
      CBT_SECTION_redis, true},
     {"source", "archive", "", CBT_SECTION_amqp, false},
     {"decode", NULL, "Bounds of what is unpacked and decoded; beyond is a dead letter.", CBT_SECTION_decode,

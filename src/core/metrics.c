@@ -90,6 +90,8 @@ struct cbt_stats *cbt_metrics_add(struct cbt_metrics *metrics, enum cbt_stats_ki
     snprintf(stats->thread, sizeof(stats->thread), "%s", thread);
     snprintf(stats->section, sizeof(stats->section), "%s", section);
     atomic_init(&stats->gauge_queue_messages, -1);
+    atomic_init(&stats->gauge_spool_messages, -1);
+    atomic_init(&stats->gauge_spool_bytes, -1);
     metrics->threads[metrics->thread_count++] = stats;
     return stats;
 }

@@ -70,17 +70,25 @@ static void put_histograms(FILE *out, const struct cbt_stats_view *view, enum cb
     }
 }
 
+/* A value that not every source has; negative: null. */
+static void put_or_null(FILE *out, const char *name, int64_t value)
+{
+    fprintf(out, ",\"%s\":", name);
+    if (value >= 0)
+        fprintf(out, "%" PRId64, value);
+    else
+        fputs("null", out);
+}
+
 static void put_source(FILE *out, const struct cbt_snapshot *snapshot, const struct cbt_section_view *source)
 {
     const struct cbt_stats_view *view = &source->view;
     fputc('{', out);
     put_string(out, "name", source->name);
-    fprintf(out, ",\"receivers\":%u,\"connected\":%s,\"queue_messages\":", source->threads,
-            view->connected ? "true" : "false");
-    if (view->queue_messages >= 0)
-        fprintf(out, "%" PRId64, view->queue_messages);
-    else
-        fputs("null", out);
+    fprintf(out, ",\"receivers\":%u,\"connected\":%s", source->threads, view->connected ? "true" : "false");
+    put_or_null(out, "queue_messages", view->queue_messages);
+    put_or_null(out, "spool_messages", view->spool_messages);
+    put_or_null(out, "spool_bytes", view->spool_bytes);
     fprintf(out, ",\"inflight_frames\":%" PRId64 ",", cbt_snapshot_inflight_frames(view));
     put_double(out, "oldest_frame_seconds", cbt_snapshot_oldest_seconds(snapshot, view));
     put_counters(out, view, CBT_SCOPE_source);

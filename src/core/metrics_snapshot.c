@@ -52,6 +52,8 @@ static void copy_stats(struct cbt_stats_view *view, const struct cbt_stats *stat
 
     view->connected = load_gauge(&stats->gauge_connected) != 0;
     view->queue_messages = load_gauge(&stats->gauge_queue_messages);
+    view->spool_messages = load_gauge(&stats->gauge_spool_messages);
+    view->spool_bytes = load_gauge(&stats->gauge_spool_bytes);
     view->oldest_frame_ns = load_gauge(&stats->oldest_frame_ns);
 }
 
@@ -75,6 +77,10 @@ static void sum_view(struct cbt_stats_view *sum, const struct cbt_stats_view *vi
     /* Receivers of one section read one queue: each tells the same backlog, or an older one. */
     if (view->queue_messages > sum->queue_messages)
         sum->queue_messages = view->queue_messages;
+    if (view->spool_messages > sum->spool_messages)
+        sum->spool_messages = view->spool_messages;
+    if (view->spool_bytes > sum->spool_bytes)
+        sum->spool_bytes = view->spool_bytes;
     if (view->oldest_frame_ns > 0 &&
         (sum->oldest_frame_ns == 0 || view->oldest_frame_ns < sum->oldest_frame_ns))
         sum->oldest_frame_ns = view->oldest_frame_ns;
@@ -95,6 +101,7 @@ static struct cbt_section_view *section_of(struct cbt_snapshot *snapshot, const 
     *section = (struct cbt_section_view){.kind = stats->kind, .name = name, .sink = sinks};
     section->view.connected = 1;
     section->view.queue_messages = -1;
+    section->view.spool_messages = section->view.spool_bytes = -1;
     return section;
 }
 

@@ -66,8 +66,10 @@ struct cbt_stats_view {
         uint64_t buckets[CBT_HISTOGRAM_BUCKETS];
         uint64_t sum_ns;
     } histograms[CBT_HISTOGRAMS];
-    int64_t connected;       /* a section's: all of its threads are */
-    int64_t queue_messages;  /* a section's: the largest; -1 unknown */
+    int64_t connected;      /* a section's: all of its threads are */
+    int64_t queue_messages; /* a section's: the largest; -1 unknown */
+    int64_t spool_messages; /* a section's: of its one receiver; -1: it has no spool */
+    int64_t spool_bytes;
     int64_t oldest_frame_ns; /* a section's: the oldest; 0 none */
 };
 

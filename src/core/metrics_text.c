@@ -138,6 +138,10 @@ static bool section_gauge(const struct cbt_snapshot *snapshot, const struct cbt_
         *ret_value = (double)section->view.connected;
     else if (gauge == CBT_GAUGE_queue_messages && source && section->view.queue_messages >= 0)
         *ret_value = (double)section->view.queue_messages;
+    else if (gauge == CBT_GAUGE_spool_messages && source && section->view.spool_messages >= 0)
+        *ret_value = (double)section->view.spool_messages;
+    else if (gauge == CBT_GAUGE_spool_bytes && source && section->view.spool_bytes >= 0)
+        *ret_value = (double)section->view.spool_bytes;
     else if (gauge == CBT_GAUGE_oldest_frame && source)
         *ret_value = cbt_snapshot_oldest_seconds(snapshot, &section->view);
     else if (gauge == CBT_GAUGE_sink_connected && section->kind == CBT_STATS_SINK)

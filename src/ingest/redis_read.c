@@ -83,7 +83,7 @@ static void forget_message(struct cbt_redis *self)
 {
     struct cbt_redis_message *message = &self->message;
     message->kind = CBT_REDIS_OTHER;
-    message->has_payload = message->dropped = false;
+    message->has_payload = message->dropped = message->spooled = false;
     message->frame = NULL;
     message->channel_len = 0;
     message->payload_len = 0;
@@ -106,6 +106,8 @@ void cbt_redis_read_reset(struct cbt_redis *self)
     self->file = NULL;
     if (self->message.frame)
         cbt_receiver_untake(self->receiver, self->message.frame);
+    if (self->message.spooled)
+        cbt_spool_abort(self->spool);
     self->rest_len = 0;
     self->in_pos = self->in_len = 0;
     forget_message(self);
@@ -126,6 +128,12 @@ static int message_arrived(struct cbt_redis *self, struct cbt_err *err)
         self->confirmed++;
     } else if (message->kind == CBT_REDIS_PMESSAGE && message->frame) {
         cbt_receiver_push(self->receiver, message->frame);
+        count = 1;
+    } else if (message->kind == CBT_REDIS_PMESSAGE && message->spooled && cbt_redis_spool_commit(self)) {
+        count = 1;
+    } else if (message->kind == CBT_REDIS_PMESSAGE && message->spooled) {
+        cbt_receiver_drop(self->receiver, CBT_DROPPED_spool_failed, message->payload_len);
+        self->dropped++;
         count = 1;
     } else if (message->kind == CBT_REDIS_PMESSAGE && message->dropped) {
         cbt_receiver_drop(self->receiver, message->drop_reason, message->payload_len);
@@ -176,7 +184,7 @@ static int parse(struct cbt_redis *self, int frames_max, struct cbt_err *err)
     return count;
 }
 
-int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err)
+static int read_messages(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err)
 {
     unsigned count = 0;
     for (;;) {
@@ -204,4 +212,14 @@ int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *
                           "see client-output-buffer-limit pubsub)");
         }
     }
+}
+
+int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err)
+{
+    if (self->spool)
+        self->read_wall_ms = cbt_wall_ms();
+    int n = read_messages(self, frames_max, err);
+    if (self->spool)
+        cbt_redis_spool_flush(self);
+    return n;
 }

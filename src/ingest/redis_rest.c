@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Payloads: short ones from the reader's buffer into a frame; long ones past the reader, as they arrive: into
- * a frame, above frame_max_bytes into dead_letter_dir, or nowhere when there is no room.
+ * a frame or the spool, above frame_max_bytes into dead_letter_dir, or nowhere when there is no room.
  *
  * How it gets past: the reader waits at a string's length ("$5000000", the '$' is consumed). The bytes of the
  * string that it has are taken out of its buffer, the rest is counted off the stream; then the reader is fed
@@ -36,6 +36,13 @@ static struct cbt_frame *take_frame(struct cbt_redis *self, size_t bytes)
     return frame;
 }
 
+static void give_frame_back(struct cbt_redis *self)
+{
+    if (self->message.frame)
+        cbt_receiver_untake(self->receiver, self->message.frame);
+    self->message.frame = NULL;
+}
+
 /* Above frame_max_bytes: into dead_letter_dir, or dropped. */
 static void begin_file(struct cbt_redis *self, size_t len)
 {
@@ -49,23 +56,32 @@ static void begin_file(struct cbt_redis *self, size_t len)
         drop(self, CBT_DROPPED_frame_too_large);
         return;
     }
-    message->frame = take_frame(self, 0);
-    if (!message->frame)
+    if (!self->spool && !(message->frame = take_frame(self, 0)))
         return;
-    struct cbt_dead_letter_info info = {.reason = cbt_dead_reason_name(CBT_DEAD_frame_too_large),
-                                        .framing = cbt_framing_name(CBT_FRAMING_DETECT),
-                                        .detail = detail,
-                                        .source = self->config->name,
-                                        .routing_key = message->frame->routing_key};
+    struct cbt_dead_letter_info info = {
+        .reason = cbt_dead_reason_name(CBT_DEAD_frame_too_large),
+        .framing = cbt_framing_name(CBT_FRAMING_DETECT),
+        .detail = detail,
+        .source = self->config->name,
+        .routing_key = {(const uint8_t *)message->channel, message->channel_len}};
     if (cbt_dead_letter_begin(&self->file, dir, &info, &err) == 0) {
-        message->frame->spilled = true;
+        if (message->frame)
+            message->frame->spilled = true;
         return;
     }
     cbt_log_error("a message above frame_max_bytes cannot be kept and is dropped",
                   CBT_S("source", self->config->name), CBT_I("bytes", len), CBT_S("reason", err.text));
-    cbt_receiver_untake(self->receiver, message->frame);
-    message->frame = NULL;
+    give_frame_back(self);
     drop(self, CBT_DROPPED_frame_too_large);
+}
+
+/* The message, which is in dead_letter_dir where `spilled`, begins in the spool. */
+static void begin_spooled(struct cbt_redis *self, size_t len, bool spilled)
+{
+    enum cbt_dropped_reason reason;
+    self->message.spooled = cbt_redis_spool_begin(self, len, spilled, &reason);
+    if (!self->message.spooled)
+        drop(self, reason);
 }
 
 static void begin_payload(struct cbt_redis *self, size_t len)
@@ -75,6 +91,8 @@ static void begin_payload(struct cbt_redis *self, size_t len)
     message->payload_len = len;
     if (len > cbt_receiver_frame_max_bytes(self->receiver))
         begin_file(self, len);
+    else if (self->spool)
+        begin_spooled(self, len, false);
     else
         message->frame = take_frame(self, len);
 }
@@ -85,8 +103,7 @@ static void give_file_up(struct cbt_redis *self, const struct cbt_err *err)
                   CBT_S("source", self->config->name), CBT_I("bytes", self->message.payload_len),
                   CBT_S("reason", err->text));
     self->file = NULL;
-    cbt_receiver_untake(self->receiver, self->message.frame);
-    self->message.frame = NULL;
+    give_frame_back(self);
     drop(self, CBT_DROPPED_frame_too_large);
 }
 
@@ -98,6 +115,11 @@ static void put(struct cbt_redis *self, const char *data, size_t len)
         if (cbt_dead_letter_append(self->file, data, len, &err) != 0) {
             cbt_dead_letter_abort(self->file);
             give_file_up(self, &err);
+        }
+    } else if (self->message.spooled) {
+        if (!cbt_redis_spool_put(self, data, len)) {
+            self->message.spooled = false;
+            drop(self, CBT_DROPPED_spool_failed);
         }
     } else if (self->message.frame && len > 0) {
         memcpy((uint8_t *)self->message.frame->body.data + self->rest_done, data, len);
@@ -117,6 +139,8 @@ static void end_payload(struct cbt_redis *self)
     self->file = NULL;
     cbt_log_warning("a message above frame_max_bytes is in dead_letter_dir",
                     CBT_S("source", self->config->name), CBT_I("bytes", self->message.payload_len));
+    if (self->spool)
+        begin_spooled(self, 0, true);
 }
 
 void cbt_redis_take_payload(struct cbt_redis *self, const char *data, size_t len)

@@ -22,5 +22,9 @@ const struct cbt_source *cbt_source_find(const char *type)
 
 const struct cbt_source *cbt_source_of(const struct cbt_source_config *config)
 {
-    return config->source != NULL ? config->source : cbt_source_find(config->type);
+    if (config->source != NULL)
+        return config->source;
+    const struct cbt_source *source = cbt_source_find(config->type);
+    bool spools = source == &cbt_source_redis && config->redis.spool_dir[0] != '\0';
+    return spools ? &cbt_source_redis_spool : source;
 }

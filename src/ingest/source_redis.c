@@ -8,6 +8,8 @@
  * to the confirmed subscription. The time before the first connection is no gap: nothing was lost that had
  * been promised. Failure: an end of the connection is noticed by the read; a silent one by PING, sent after
  * ping_interval_ms without a byte, and an answer that does not come within as long again.
+ *
+ * With a spool_dir (redis_spool.c) what was read is at-least-once from there on; the gaps are the same.
  */
 #include "ingest/source_redis.h"
 
@@ -46,6 +48,7 @@ static void redis_close(void *arg)
     if (!self)
         return;
     redis_disconnect(self);
+    cbt_spool_close(self->spool);
     free((void *)self->argv);
     free(self->argv_lens);
     free(self->pattern_memory);
@@ -64,6 +67,8 @@ static int redis_open(void **ret_self, const struct cbt_source_config *config, s
     atomic_store_explicit(&self->stats->gauge_queue_messages, -1, memory_order_relaxed);
     int rc = cbt_redis_patterns(config->redis.channels, &self->pattern_memory, &self->argv, &self->argv_lens,
                                 &self->argc, err);
+    if (rc == 0 && config->redis.spool_dir && *config->redis.spool_dir)
+        rc = cbt_redis_spool_open(self, err);
     if (rc != 0) {
         redis_close(self);
         return rc;
@@ -231,6 +236,24 @@ const struct cbt_source cbt_source_redis = {
     .read = redis_read,
     .tick = redis_tick,
     .settle = redis_settle,
+    .settle_flush = redis_settle_flush,
+    .disconnect = redis_disconnect,
+    .close = redis_close,
+    .probe = cbt_redis_probe,
+};
+
+const struct cbt_source cbt_source_redis_spool = {
+    .type = "redis",
+    .guarantee = "at-most-once from Redis to cbtap, at-least-once from its spool",
+    .redelivers = true,
+    .frames_max = redis_frames_max,
+    .open = redis_open,
+    .connect = redis_connect,
+    .fd = redis_fd,
+    .read = redis_read,
+    .feed = cbt_redis_spool_feed,
+    .tick = redis_tick,
+    .settle = cbt_redis_spool_settle,
     .settle_flush = redis_settle_flush,
     .disconnect = redis_disconnect,
     .close = redis_close,

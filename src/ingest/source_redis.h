@@ -8,6 +8,7 @@
 
 #include "cbtap/dead_letter_dir.h"
 #include "cbtap/source.h"
+#include "ingest/spool.h"
 
 /* One recv. */
 #define CBT_REDIS_RECV_BYTES 65536
@@ -38,7 +39,8 @@ struct cbt_redis_message {
     bool dropped;
     enum cbt_dropped_reason drop_reason;
     size_t payload_len;
-    struct cbt_frame *frame; /* NULL: none yet, or dropped */
+    struct cbt_frame *frame; /* NULL: none yet, or dropped, or there is a spool */
+    bool spooled;            /* the spool has begun it */
     size_t channel_len;
     char channel[CBT_REDIS_CHANNEL_BYTES];
     char error[160];
@@ -71,6 +73,14 @@ struct cbt_redis {
     int64_t lost_ns;   /* the gap is counted up to here; 0: no gap */
     int64_t gap_from_ns;
 
+    struct cbt_spool *spool; /* NULL: there is no spool_dir */
+    struct cbt_spool_counts spool_told;
+    bool spool_failed; /* the log has told that its disk fails; what there was of these then: */
+    uint64_t spool_failed_dropped, spool_failed_bypassed;
+    int64_t spool_failed_ns; /* the last time */
+    uint64_t bypassed;       /* messages */
+    int64_t read_wall_ms;
+
     uint64_t dropped;      /* messages, of this instance */
     uint64_t dropped_told; /* of these, told in the log */
     int64_t dropped_told_ns;
@@ -99,6 +109,18 @@ void cbt_redis_read_start(struct cbt_redis *self);
 void cbt_redis_read_reset(struct cbt_redis *self);
 /* Takes what has arrived, at most `frames_max` messages; as read of struct cbt_source. */
 int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err);
+
+/* redis_spool.c: the spool between reading and frames. False: the message must be dropped. */
+int cbt_redis_spool_open(struct cbt_redis *self, struct cbt_err *err);
+bool cbt_redis_spool_begin(struct cbt_redis *self, size_t body_bytes, bool spilled,
+                           enum cbt_dropped_reason *ret_reason);
+bool cbt_redis_spool_put(struct cbt_redis *self, const char *data, size_t len);
+bool cbt_redis_spool_commit(struct cbt_redis *self);
+/* What was read is on disk after this, or has gone on without it. */
+void cbt_redis_spool_flush(struct cbt_redis *self);
+/* As feed and settle of struct cbt_source. */
+int cbt_redis_spool_feed(void *arg, unsigned frames_max);
+int cbt_redis_spool_settle(void *arg, struct cbt_frame *const done[], size_t count, struct cbt_err *err);
 
 /* redis_rest.c. True where the reader waits for the rest of a long string: that does not go through the
  * reader, but is for cbt_redis_rest_take, which takes what has been received of it. */

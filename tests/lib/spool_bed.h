@@ -75,9 +75,10 @@ static inline int bed_tear_down(void **state)
 static inline void open_spool(struct bed *bed)
 {
     struct cbt_err err = {0};
-    if (cbt_spool_open(&bed->spool, &bed->options, &err) != 0)
+    if (cbt_spool_open(&bed->spool, &bed->options, &err) != 0 || !bed->spool) {
         fail_msg("%s", err.text);
-    assert_non_null(bed->spool);
+        abort();
+    }
 }
 
 static inline void close_spool(struct bed *bed)
