@@ -38,6 +38,14 @@
     X(frame_too_large,                                                                                       \
       "the PUBSUB message is larger than frame_max_bytes and dead_letter_dir did not take it")
 
+#define CBT_GAP_REASONS(X)                                                                                   \
+    X(closed, "the connection ended, and Redis does not tell why (CLIENT KILL, the network)")                \
+    X(restarted, "Redis was restarted")                                                                      \
+    X(output_buffer,                                                                                         \
+      "most likely client-output-buffer-limit pubsub: Redis had much for a subscriber that was too slow")    \
+    X(silent, "Redis did not answer PING")                                                                   \
+    X(unreadable, "what came was not the protocol of Redis")
+
 #define CBT_RESENT_REASONS(X)                                                                                \
     X(batch_refused, "its batch was refused: sent again record by record")                                   \
     X(fatal, "the producer failed and was replaced")                                                         \
@@ -61,6 +69,12 @@ enum cbt_dropped_reason {
 #undef X
         CBT_DROPPED_COUNT
 };
+enum cbt_gap_reason {
+#define X(name, text) CBT_GAP_##name,
+    CBT_GAP_REASONS(X)
+#undef X
+        CBT_GAP_COUNT
+};
 enum cbt_resent_reason {
 #define X(name, text) CBT_RESENT_##name,
     CBT_RESENT_REASONS(X)
@@ -73,6 +87,7 @@ const char *cbt_dead_reason_name(enum cbt_dead_reason reason);
 const char *cbt_dead_reason_text(enum cbt_dead_reason reason);
 const char *cbt_filtered_reason_name(enum cbt_filtered_reason reason);
 const char *cbt_dropped_reason_name(enum cbt_dropped_reason reason);
+const char *cbt_gap_reason_name(enum cbt_gap_reason reason);
 const char *cbt_resent_reason_name(enum cbt_resent_reason reason);
 
 #endif

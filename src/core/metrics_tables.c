@@ -14,6 +14,7 @@ static const struct cbt_label_value values_CBT_TYPES[CBT_TYPES] = {
 static const struct cbt_label_value values_CBT_FILTERED_COUNT[] = {CBT_FILTERED_REASONS(X)};
 static const struct cbt_label_value values_CBT_DEAD_COUNT[] = {CBT_DEAD_REASONS(X)};
 static const struct cbt_label_value values_CBT_DROPPED_COUNT[] = {CBT_DROPPED_REASONS(X)};
+static const struct cbt_label_value values_CBT_GAP_COUNT[] = {CBT_GAP_REASONS(X)};
 static const struct cbt_label_value values_CBT_RESENT_COUNT[] = {CBT_RESENT_REASONS(X)};
 #undef X
 

@@ -11,6 +11,7 @@ static const char *const dead_names[] = {CBT_DEAD_REASONS(X_NAME)};
 static const char *const dead_texts[] = {CBT_DEAD_REASONS(X_TEXT)};
 static const char *const filtered_names[] = {CBT_FILTERED_REASONS(X_NAME)};
 static const char *const dropped_names[] = {CBT_DROPPED_REASONS(X_NAME)};
+static const char *const gap_names[] = {CBT_GAP_REASONS(X_NAME)};
 static const char *const resent_names[] = {CBT_RESENT_REASONS(X_NAME)};
 static const char *const type_names[] = {
 #define CBT_EVENT_TYPE(id, name, event_type) name,
@@ -42,6 +43,11 @@ const char *cbt_filtered_reason_name(enum cbt_filtered_reason reason)
 const char *cbt_dropped_reason_name(enum cbt_dropped_reason reason)
 {
     return lookup(dropped_names, CBT_DROPPED_COUNT, reason);
+}
+
+const char *cbt_gap_reason_name(enum cbt_gap_reason reason)
+{
+    return lookup(gap_names, CBT_GAP_COUNT, reason);
 }
 
 const char *cbt_resent_reason_name(enum cbt_resent_reason reason)

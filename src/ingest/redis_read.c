@@ -97,6 +97,7 @@ void cbt_redis_read_start(struct cbt_redis *self)
     self->in_pos = self->in_len = 0;
     self->heard_ns = cbt_now_ns();
     self->pinged_ns = 0;
+    self->unreadable = false;
     forget_message(self);
 }
 
@@ -157,8 +158,10 @@ static int parse(struct cbt_redis *self, int frames_max, struct cbt_err *err)
             cbt_redis_rest_take(self);
             continue;
         }
-        if (redisReaderGetReply(reader, &reply) != REDIS_OK)
+        if (redisReaderGetReply(reader, &reply) != REDIS_OK) {
+            self->unreadable = true;
             return cbt_err_set(err, CBT_EIO, "what Redis sent cannot be read: %s", reader->errstr);
+        }
         if (reply) {
             int n = message_arrived(self, err);
             if (n < 0)
@@ -171,8 +174,10 @@ static int parse(struct cbt_redis *self, int frames_max, struct cbt_err *err)
                           self->message.kind == CBT_REDIS_PMESSAGE && !self->message.has_payload;
         if (task && task->type == REDIS_REPLY_STRING && cbt_redis_rest_begin(self, is_payload))
             continue;
-        if (reader->len - reader->pos > READER_MAX_BYTES)
+        if (reader->len - reader->pos > READER_MAX_BYTES) {
+            self->unreadable = true;
             return cbt_err_set(err, CBT_EIO, "what Redis sent cannot be read: a line without an end");
+        }
         if (self->in_pos == self->in_len)
             break;
         size_t len = self->in_len - self->in_pos;
@@ -198,11 +203,16 @@ static int read_messages(struct cbt_redis *self, unsigned frames_max, struct cbt
         if (got > 0) {
             self->in_pos = 0;
             self->in_len = (size_t)got;
+            self->unread_bytes += (size_t)got;
             self->heard_ns = cbt_now_ns();
             self->pinged_ns = 0;
         } else if (got < 0 && errno == EINTR) {
             continue;
-        } else if (count > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))) {
+        } else if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            self->drained_ns = cbt_now_ns();
+            self->unread_bytes = 0;
+            return (int)count;
+        } else if (count > 0) {
             return (int)count; /* an end of the stream is there at the next read, too */
         } else {
             return cbt_err_set(

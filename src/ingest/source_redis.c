@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The Redis source (PUBSUB, by hiredis): its life, its gaps, its PING.
+ * The Redis source (PUBSUB, by hiredis): its life and its PING.
  *
  * Happy path: connect logs in and subscribes to the channel patterns (redis_connect.c); read takes messages
  * (redis_read.c); there is nothing to acknowledge. PUBSUB keeps nothing, so Redis to cbtap is at-most-once:
- * what is published while there is no subscription is a gap, which is counted with its length, from the loss
- * to the confirmed subscription. The time before the first connection is no gap: nothing was lost that had
- * been promised. Failure: an end of the connection is noticed by the read; a silent one by PING, sent after
- * ping_interval_ms without a byte, and an answer that does not come within as long again.
+ * what is published while there is no subscription is a gap (redis_gap.c), counted with its length, from the
+ * loss to the confirmed subscription. The time before the first connection is no gap: nothing was lost that
+ * had been promised. Failure: an end of the connection is noticed by the read; a silent one by PING, sent
+ * after ping_interval_ms without a byte, and an answer that does not come within as long again.
  *
  * With a spool_dir (redis_spool.c) what was read is at-least-once from there on; the gaps are the same.
  */
@@ -77,41 +77,6 @@ static int redis_open(void **ret_self, const struct cbt_source_config *config, s
     return 0;
 }
 
-/* Counts the gap up to now; while it lasts this is called with each try to connect, so that the metric moves.
- */
-static void count_gap(struct cbt_redis *self, int64_t now_ns)
-{
-    if (self->lost_ns == 0 || now_ns <= self->lost_ns)
-        return;
-    int64_t ms = (now_ns - self->lost_ns) / NS_PER_MS;
-    cbt_count(self->stats, CBT_COUNT_gap_milliseconds, (uint64_t)ms);
-    self->lost_ns += ms * NS_PER_MS;
-}
-
-/* The subscription is gone since `since_ns`; the caller returns the error. */
-static void begin_gap(struct cbt_redis *self, int64_t since_ns)
-{
-    if (!self->subscribed)
-        return;
-    self->subscribed = false;
-    self->lost_ns = self->gap_from_ns = since_ns;
-    cbt_log_warning("the subscription is gone: what Redis publishes until it is back is lost",
-                    CBT_S("source", self->config->name));
-}
-
-static void end_gap(struct cbt_redis *self)
-{
-    int64_t now_ns = cbt_now_ns();
-    self->subscribed = true;
-    if (self->lost_ns == 0)
-        return;
-    count_gap(self, now_ns);
-    self->lost_ns = 0;
-    cbt_log_warning("the subscription is back: what Redis published meanwhile is lost",
-                    CBT_S("source", self->config->name),
-                    CBT_I("gap_ms", (now_ns - self->gap_from_ns) / NS_PER_MS));
-}
-
 /* PSUBSCRIBE, and waits until every pattern is confirmed; messages may come in between. */
 static int subscribe(struct cbt_redis *self, struct cbt_err *err)
 {
@@ -139,12 +104,14 @@ static int subscribe(struct cbt_redis *self, struct cbt_err *err)
 static int redis_connect(void *arg, struct cbt_err *err)
 {
     struct cbt_redis *self = arg;
-    count_gap(self, cbt_now_ns());
+    cbt_redis_gap_count(self, cbt_now_ns());
     int rc = cbt_redis_login(&self->conn, self->config, err);
-    if (rc == 0)
+    if (rc == 0) {
+        cbt_redis_gap_ask(self);
         rc = subscribe(self, err);
+    }
     if (rc == 0)
-        end_gap(self);
+        cbt_redis_gap_end(self);
     else
         redis_disconnect(self);
     return rc;
@@ -161,7 +128,7 @@ static int redis_read(void *arg, unsigned frames_max, struct cbt_err *err)
     struct cbt_redis *self = arg;
     int n = cbt_redis_read(self, frames_max, err);
     if (n < 0)
-        begin_gap(self, cbt_now_ns());
+        cbt_redis_gap_begin(self, cbt_now_ns(), self->unreadable ? CBT_GAP_unreadable : CBT_GAP_closed);
     return n;
 }
 
@@ -192,7 +159,7 @@ static int redis_tick(void *arg, int64_t now_ns, struct cbt_err *err)
     tell_dropped(self, now_ns);
     int64_t interval_ns = (int64_t)self->config->redis.ping_interval_ms * NS_PER_MS;
     if (self->pinged_ns != 0 && now_ns - self->pinged_ns >= interval_ns && !has_unread(self)) {
-        begin_gap(self, self->heard_ns);
+        cbt_redis_gap_begin(self, self->heard_ns, CBT_GAP_silent);
         return cbt_err_set(err, CBT_EIO, "Redis has been silent for %lld ms and does not answer PING",
                            (long long)((now_ns - self->heard_ns) / NS_PER_MS));
     }
@@ -202,7 +169,7 @@ static int redis_tick(void *arg, int64_t now_ns, struct cbt_err *err)
      * above. */
     ssize_t n = send(self->conn->fd, ping, sizeof ping - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        begin_gap(self, now_ns);
+        cbt_redis_gap_begin(self, now_ns, CBT_GAP_closed);
         return cbt_err_set(err, CBT_EIO, "PING: %s", strerror(errno));
     }
     self->pinged_ns = now_ns;

@@ -72,6 +72,13 @@ struct cbt_redis {
     int64_t pinged_ns; /* 0: no PING is unanswered */
     int64_t lost_ns;   /* the gap is counted up to here; 0: no gap */
     int64_t gap_from_ns;
+    enum cbt_gap_reason gap_reason;
+    int64_t drained_ns;         /* when the socket was last seen empty */
+    size_t unread_bytes;        /* that have come since then */
+    bool gap_unread;            /* either was much when the gap began */
+    bool unreadable;            /* what Redis sent is no RESP */
+    char run_id[64];            /* of the Redis that we were connected to; "": it does not say */
+    unsigned long long cut_off; /* clients that it has cut off for their output buffer */
 
     struct cbt_spool *spool; /* NULL: there is no spool_dir */
     struct cbt_spool_counts spool_told;
@@ -103,6 +110,16 @@ int cbt_redis_patterns(const char *channels, char **ret_memory, const char ***re
                        int *ret_argc, struct cbt_err *err);
 int cbt_redis_probe(const struct cbt_source_config *config, char *ret_report, size_t report_bytes,
                     struct cbt_err *err);
+
+/* redis_gap.c: counts the gap up to now; while it lasts this is called with each try to connect, so that the
+ * metric moves. */
+void cbt_redis_gap_count(struct cbt_redis *self, int64_t now_ns);
+/* The subscription is gone since `since_ns`; the caller returns the error. */
+void cbt_redis_gap_begin(struct cbt_redis *self, int64_t since_ns, enum cbt_gap_reason reason);
+/* There is a subscription (again). */
+void cbt_redis_gap_end(struct cbt_redis *self);
+/* Asks Redis, on a new connection that is not yet subscribed, what may have ended the old one. */
+void cbt_redis_gap_ask(struct cbt_redis *self);
 
 /* redis_read.c: makes the connection's reader ours; forgets what is half read. */
 void cbt_redis_read_start(struct cbt_redis *self);

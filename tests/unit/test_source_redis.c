@@ -11,11 +11,12 @@ static void logs_in_selects_and_subscribes(void **state)
     f->config.redis.username = "tap";
     f->config.redis.password = "secret";
     connect_source(f);
-    assert_int_equal(f->redis.command_count, 4);
+    assert_int_equal(f->redis.command_count, 5);
     assert_string_equal(f->redis.commands[0], "AUTH tap secret");
     assert_string_equal(f->redis.commands[1], "SELECT 1");
     assert_string_equal(f->redis.commands[2], "CLIENT SETNAME cbtap-pubsub");
-    assert_string_equal(f->redis.commands[3], "PSUBSCRIBE ingress.event.* other");
+    assert_string_equal(f->redis.commands[3], "INFO");
+    assert_string_equal(f->redis.commands[4], "PSUBSCRIBE ingress.event.* other");
     assert_int_equal(counter(f, CBT_COUNT_gap_milliseconds), 0);
     assert_int_equal(f->receiver.stats.gauge_queue_messages, -1);
 }
@@ -315,6 +316,97 @@ static void disconnection_counts_as_a_gap_with_its_length(void **state)
     assert_int_equal(counter(f, CBT_COUNT_gap_milliseconds), whole);
 }
 
+/* What Redis answers to INFO; the text is the test's to keep. */
+static void answer_info(struct fixture *f, char *answer, const char *info)
+{
+    sprintf(answer, "$%zu\r\n%s\r\n", strlen(info), info);
+    f->redis.command = "INFO";
+    f->redis.answer = answer;
+}
+
+/* Another connection, whose Redis says that of itself; the gap before is counted under the reason. */
+static void gap_ends(struct fixture *f, const char *info, enum cbt_gap_reason reason)
+{
+    struct cbt_err err = {0};
+    char answer[512];
+    uint64_t before = f->receiver.stats.gaps[reason];
+    redis_hang_up(&f->redis);
+    wait_readable(f);
+    assert_int_equal(read_source(f, 16, &err), CBT_EIO);
+    cbt_source_redis.disconnect(f->source);
+    answer_info(f, answer, info);
+    connect_source(f);
+    assert_int_equal(f->receiver.stats.gaps[reason], before + 1);
+}
+
+static void a_gap_is_counted_by_what_redis_says_of_itself(void **state)
+{
+    struct fixture *f = *state;
+    char answer[512];
+    answer_info(f, answer,
+                "# Server\r\nredis_version:7.2\r\nrun_id:aaa\r\n"
+                "client_output_buffer_limit_disconnections:3\r\n");
+    connect_source(f);
+    gap_ends(f, "run_id:aaa\r\nclient_output_buffer_limit_disconnections:3\r\n", CBT_GAP_closed);
+    gap_ends(f, "run_id:aaa\r\nclient_output_buffer_limit_disconnections:4\r\n", CBT_GAP_output_buffer);
+    gap_ends(f, "run_id:bbb\r\nclient_output_buffer_limit_disconnections:0\r\n", CBT_GAP_restarted);
+    gap_ends(f, "run_id:bbb\r\nclient_recent_max_output_buffer:20504\r\n", CBT_GAP_closed);
+    gap_ends(f, "run_id:bbb\r\nclient_recent_max_output_buffer:1048576\r\n", CBT_GAP_output_buffer);
+    gap_ends(f, "", CBT_GAP_closed);
+}
+
+static void a_user_that_may_not_ask_subscribes_all_the_same(void **state)
+{
+    struct fixture *f = *state;
+    f->redis.command = "INFO";
+    f->redis.answer = "-NOPERM this user has no permissions to run the 'info' command\r\n";
+    connect_source(f);
+    publish(f, "c", "x", 1);
+    read_messages(f, 1);
+    assert_int_equal(f->receiver.pushed_count, 1);
+}
+
+static void a_subscriber_that_had_not_read_for_a_second_was_too_slow(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    connect_source(f);
+    assert_int_equal(read_source(f, 16, &err), 0); /* the socket is empty */
+    int64_t end_ns = cbt_now_ns() + 1050000000;
+    while (cbt_now_ns() < end_ns)
+        poll(NULL, 0, 50);
+    publish(f, "c", "x", 1);
+    redis_hang_up(&f->redis);
+    int n;
+    while ((n = read_source(f, 16, &err)) >= 0)
+        if (n == 0)
+            wait_readable(f);
+    cbt_source_redis.disconnect(f->source);
+    connect_source(f);
+    assert_int_equal(f->receiver.stats.gaps[CBT_GAP_output_buffer], 1);
+}
+
+static void a_subscriber_with_much_in_its_socket_was_too_slow(void **state)
+{
+    struct fixture *f = *state;
+    struct cbt_err err = {0};
+    char *body = pattern_bytes(90000);
+    int buffer = 200000; /* the kernel doubles it: one side alone holds all that is sent */
+    connect_source(f);
+    assert_int_equal(setsockopt(f->redis.fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer), 0);
+    assert_int_equal(read_source(f, 16, &err), 0);
+    for (unsigned i = 0; i < 3; i++)
+        publish(f, "c", body, 90000);
+    redis_hang_up(&f->redis);
+    while (read_source(f, 16, &err) >= 0)
+        ;
+    assert_int_equal(f->receiver.pushed_count, 3);
+    cbt_source_redis.disconnect(f->source);
+    connect_source(f);
+    assert_int_equal(f->receiver.stats.gaps[CBT_GAP_output_buffer], 1);
+    free(body);
+}
+
 static void ping_after_silence_and_pong_keeps_the_connection(void **state)
 {
     struct fixture *f = *state;
@@ -537,6 +629,10 @@ int main(void)
         TEST(channel_beyond_measure_costs_its_name_not_the_message),
         TEST(half_a_message_was_never_received),
         TEST(disconnection_counts_as_a_gap_with_its_length),
+        TEST(a_gap_is_counted_by_what_redis_says_of_itself),
+        TEST(a_user_that_may_not_ask_subscribes_all_the_same),
+        TEST(a_subscriber_that_had_not_read_for_a_second_was_too_slow),
+        TEST(a_subscriber_with_much_in_its_socket_was_too_slow),
         TEST(ping_after_silence_and_pong_keeps_the_connection),
         TEST(ping_without_an_answer_ends_the_connection),
         TEST(unread_bytes_are_a_sign_of_life),
