@@ -57,6 +57,7 @@ static void block_signals(void)
     our_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a write that fails, as a full disk is */
 }
 
 static void let_second_signal_end(void)
