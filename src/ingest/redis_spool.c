@@ -7,7 +7,7 @@
  * full spool drops whole messages, counted. Where the disk takes nothing, messages go on without it as long
  * as nothing that came before them waits there and there is a frame for them; else they are dropped, counted.
  */
-#include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 #include "cbtap/clock.h"
@@ -127,8 +127,13 @@ int cbt_redis_spool_feed(void *arg, unsigned frames_max)
         cbt_receiver_push(self->receiver, frame);
         count++;
     }
+    if (rc == CBT_EIO) {
+        cbt_err_set(&err, CBT_EIO, "a segment in %s cannot be opened: %s", self->config->redis.spool_dir,
+                    strerror(errno));
+        note_failure(self, &err);
+    }
     publish(self);
-    return count == 0 && rc == CBT_ELIMIT ? CBT_ELIMIT : count;
+    return count == 0 && rc < 0 ? CBT_ELIMIT : count;
 }
 
 /* What could not be written goes on without the disk, behind all that waits there, or nowhere. */
@@ -214,5 +219,9 @@ int cbt_redis_spool_settle(void *arg, struct cbt_frame *const done[], size_t cou
         if (done[i]->token != NO_TICKET)
             cbt_spool_settle(self->spool, done[i]->token);
     cbt_count(self->stats, CBT_COUNT_settled_frames, count);
+    /* While it stops nothing is fed, and what is delivered meanwhile is not to come again. */
+    struct cbt_err failure = {0};
+    if (cbt_spool_tick(self->spool, cbt_now_ns(), &failure) != 0)
+        note_failure(self, &failure);
     return 0;
 }

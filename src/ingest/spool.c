@@ -147,7 +147,7 @@ static bool all_zero(struct cbt_spool *spool, struct cbt_spool_segment *segment,
     return true;
 }
 
-enum tail { TAIL_WHOLE, TAIL_TORN, TAIL_DAMAGED };
+enum tail { TAIL_WHOLE, TAIL_TORN, TAIL_DAMAGED, TAIL_UNREADABLE };
 
 /* Reads a segment up to the first record that is not whole. A damaged body within is for later: it is passed
  * over when it is taken. */
@@ -160,7 +160,7 @@ static enum tail scan(struct cbt_spool *spool, struct cbt_spool_segment *segment
     while (at < segment->bytes && tail == TAIL_WHOLE) {
         const uint8_t *head = cbt_spool_window_read(spool, segment, at, CBT_SPOOL_RECORD_HEAD_BYTES);
         if (!head) {
-            tail = segment->bytes - at < CBT_SPOOL_RECORD_HEAD_BYTES ? TAIL_TORN : TAIL_DAMAGED;
+            tail = segment->bytes - at < CBT_SPOOL_RECORD_HEAD_BYTES ? TAIL_TORN : TAIL_UNREADABLE;
         } else if (!cbt_spool_record_decode(head, &record)) {
             tail = all_zero(spool, segment, at) ? TAIL_TORN : TAIL_DAMAGED;
         } else if (segment->bytes - at < cbt_spool_record_bytes(&record) ||
@@ -186,6 +186,9 @@ static int mend_last(struct cbt_spool *spool, uint64_t *ret_seq, struct cbt_err 
     enum tail tail = scan(spool, segment, &at, ret_seq);
     if (tail == TAIL_WHOLE)
         return 0;
+    /* Nothing is cut that another try might read. */
+    if (tail == TAIL_UNREADABLE)
+        return unusable(spool, "its last segment cannot be read: ", err);
     cbt_spool_segment_name(name, segment->first_seq);
     if (tail == TAIL_DAMAGED) {
         cbt_spool_set_aside(

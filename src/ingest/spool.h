@@ -84,7 +84,8 @@ bool cbt_spool_unwritten(struct cbt_spool *spool, struct cbt_spool_message *ret_
 /* True where all that is on disk has been taken: what is not on disk may then be handed on without it. */
 bool cbt_spool_all_taken(const struct cbt_spool *spool);
 
-/* The next message to take. 1: there is one; 0: none on disk; CBT_ELIMIT: `window` are unsettled. */
+/* The next message to take. 1: there is one; 0: none on disk; CBT_ELIMIT: `window` are unsettled; CBT_EIO:
+ * its segment cannot be opened for now (errno). */
 int cbt_spool_next(struct cbt_spool *spool, struct cbt_spool_message *ret_message);
 /* Takes it: body_bytes into `body`, and a ticket by which it is settled. CBT_EIO: it is damaged, and passed
  * over. */

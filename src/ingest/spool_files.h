@@ -14,6 +14,8 @@
 /* Read back at a time; holds the longest channel with its record's head. */
 #define CBT_SPOOL_WINDOW_BYTES ((size_t)256 << 10)
 #define CBT_SPOOL_NAME_BYTES   64
+/* Numbers stay below: with a million messages a second this is 146,000 years away. */
+#define CBT_SPOOL_SEQ_MAX (UINT64_C(1) << 62)
 
 struct cbt_spool_segment {
     struct cbt_spool_segment *next;
@@ -95,6 +97,8 @@ struct cbt_spool_segment *cbt_spool_segment_add(struct cbt_spool *spool, uint64_
 int cbt_spool_segment_create(struct cbt_spool *spool, struct cbt_err *err);
 /* Checks the segment's head. */
 bool cbt_spool_segment_head_valid(int fd, uint64_t first_seq);
+/* For reading, where it is not open yet. False: errno is set. */
+bool cbt_spool_segment_open(struct cbt_spool *spool, struct cbt_spool_segment *segment);
 void cbt_spool_segment_close(struct cbt_spool_segment *segment);
 /* Takes the first segment off the list, and off the disk. */
 void cbt_spool_segment_remove_first(struct cbt_spool *spool);

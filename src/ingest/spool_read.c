@@ -14,16 +14,6 @@
 
 #include "ingest/spool_files.h"
 
-static bool open_segment(struct cbt_spool *spool, struct cbt_spool_segment *segment)
-{
-    char name[CBT_SPOOL_NAME_BYTES];
-    if (segment->fd >= 0)
-        return true;
-    cbt_spool_segment_name(name, segment->first_seq);
-    segment->fd = openat(spool->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return segment->fd >= 0;
-}
-
 const uint8_t *cbt_spool_window_read(struct cbt_spool *spool, struct cbt_spool_segment *segment, uint64_t at,
                                      size_t len)
 {
@@ -32,7 +22,7 @@ const uint8_t *cbt_spool_window_read(struct cbt_spool *spool, struct cbt_spool_s
         return NULL;
     if (window->segment == segment && at >= window->at && at + len <= window->at + window->len)
         return window->data + (at - window->at);
-    if (!open_segment(spool, segment))
+    if (!cbt_spool_segment_open(spool, segment))
         return NULL;
     uint64_t left = segment->bytes - at;
     size_t want = left < CBT_SPOOL_WINDOW_BYTES ? (size_t)left : CBT_SPOOL_WINDOW_BYTES;
@@ -145,6 +135,8 @@ int cbt_spool_next(struct cbt_spool *spool, struct cbt_spool_message *ret_messag
         }
         if (spool->ticket_tail - spool->ticket_head > spool->ticket_mask)
             return CBT_ELIMIT;
+        if (!in_memory(spool) && !cbt_spool_segment_open(spool, spool->feed) && errno != ENOENT)
+            return CBT_EIO;
         const uint8_t *head = read_head(spool);
         const struct cbt_spool_record *record = &spool->feed_record;
         if (!head) {

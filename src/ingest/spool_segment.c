@@ -30,7 +30,7 @@ bool cbt_spool_segment_of_name(const char *name, uint64_t *ret_first_seq)
         return false;
     errno = 0;
     *ret_first_seq = strtoull(name, NULL, 10);
-    return errno == 0;
+    return errno == 0 && *ret_first_seq < CBT_SPOOL_SEQ_MAX;
 }
 
 struct cbt_spool_segment *cbt_spool_segment_add(struct cbt_spool *spool, uint64_t first_seq)
@@ -92,6 +92,16 @@ int cbt_spool_segment_create(struct cbt_spool *spool, struct cbt_err *err)
     spool->counts.bytes += CBT_SPOOL_SEGMENT_HEAD_BYTES;
     spool->writing = true;
     return 0;
+}
+
+bool cbt_spool_segment_open(struct cbt_spool *spool, struct cbt_spool_segment *segment)
+{
+    char name[CBT_SPOOL_NAME_BYTES];
+    if (segment->fd >= 0)
+        return true;
+    cbt_spool_segment_name(name, segment->first_seq);
+    segment->fd = openat(spool->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return segment->fd >= 0;
 }
 
 void cbt_spool_segment_close(struct cbt_spool_segment *segment)

@@ -72,7 +72,9 @@ uint64_t cbt_spool_read_checkpoint(int fd, bool *ret_broken)
     ssize_t n = pread(fd, bytes, sizeof bytes, 0);
     *ret_broken = n != 0 && (n != (ssize_t)sizeof bytes || memcmp(bytes, MAGIC, 8) != 0 ||
                              cbt_spool_get32(bytes + 16) != cbt_spool_crc(0, bytes, 16));
-    return n == 0 || *ret_broken ? 0 : cbt_spool_get64(bytes + 8);
+    uint64_t seq = cbt_spool_get64(bytes + 8);
+    *ret_broken = *ret_broken || seq >= CBT_SPOOL_SEQ_MAX;
+    return *ret_broken ? 0 : seq;
 }
 
 int cbt_spool_tick(struct cbt_spool *spool, int64_t now_ns, struct cbt_err *err)
