@@ -74,6 +74,8 @@ static void an_aborted_message_leaves_no_trace(void **state)
     for (uint64_t i = 0; i < 3; i++)
         take(bed, i, 100);
     nothing_to_take(bed);
+    assert_int_equal(cbt_spool_counts(bed->spool)->damaged, 0);
+    assert_int_equal(count_files(bed->dir, ".damaged"), 0);
 }
 
 static void what_is_not_settled_is_taken_first_by_the_next_process(void **state)

@@ -140,6 +140,21 @@ static void behind_a_damaged_head_the_rest_of_the_last_segment_is_passed_over(vo
     damage(*state, 20, 1, 6, 1); /* how many there were nobody knows */
 }
 
+/* As the end of the process leaves it that had just made the file. */
+static void a_last_segment_without_a_record_is_made_anew(void **state)
+{
+    struct bed *bed = *state;
+    fill_three_segments(bed);
+    assert_int_equal(truncate(segment_path(bed, 20), CBT_SPOOL_SEGMENT_HEAD_BYTES), 0);
+    open_spool(bed);
+    write_down(bed, 7, 10);
+    for (unsigned i = 0; i < 20; i++)
+        take(bed, i % 10, 100);
+    take(bed, 7, 10);
+    nothing_to_take(bed);
+    assert_int_equal(count_files(bed->dir, ".spool"), 3);
+}
+
 static void a_segment_with_a_broken_head_is_set_aside(void **state)
 {
     struct bed *bed = *state;
@@ -304,6 +319,7 @@ int main(void)
         CASE(a_damaged_body_in_the_last_segment_is_passed_over_alone),
         CASE(behind_a_damaged_head_the_rest_of_the_segment_is_passed_over),
         CASE(behind_a_damaged_head_the_rest_of_the_last_segment_is_passed_over),
+        CASE(a_last_segment_without_a_record_is_made_anew),
         CASE(a_segment_with_a_broken_head_is_set_aside),
         CASE(a_broken_checkpoint_delivers_all_again),
         CASE(a_full_disk_leaves_what_was_not_written_to_the_owner),
