@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sources: where frames come from. A source knows its protocol; receiver.c has the loop that all share: read,
- * hand over, settle, wait, reconnect. All functions run on the receiver's thread, but open, close and probe
- * (main).
+ * hand over, settle, wait, reconnect. All functions run on the receiver's thread, but open, start, close and
+ * probe (main).
  */
 #ifndef CBTAP_SOURCE_H
 #define CBTAP_SOURCE_H
@@ -26,6 +26,10 @@ struct cbt_source {
      */
     int (*open)(void **ret_self, const struct cbt_source_config *config, struct cbt_receiver *receiver,
                 struct cbt_err *err);
+
+    /* NULL, or: what must be there before anything is read (a spool); as open, on the main thread.
+     * CBT_EINVAL: the configuration is at fault. `check` does not come here. */
+    int (*start)(void *self, struct cbt_err *err);
 
     /* Connects, declares, subscribes; blocks for connect_timeout_ms at most a step. CBT_EIO: try again soon;
      * CBT_EREFUSED: slowly. What failed in part but lets the rest work (a missing exchange) is logged here,

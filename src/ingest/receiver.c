@@ -378,7 +378,10 @@ static void *receiver_main(void *arg)
 
 int cbt_receiver_start(struct cbt_receiver *r, struct cbt_err *err)
 {
-    int rc = pthread_create(&r->thread, NULL, receiver_main, r);
+    int rc = r->context.source->start != NULL ? r->context.source->start(r->source, err) : 0;
+    if (rc != 0)
+        return cbt_err_prefix(err, "[source.%s]", cbt_receiver_name(r)), rc;
+    rc = pthread_create(&r->thread, NULL, receiver_main, r);
     if (rc != 0)
         return cbt_err_set(err, CBT_EIO, "cannot start a receiver thread: %s", strerror(rc));
     r->started = true;

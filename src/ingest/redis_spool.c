@@ -40,8 +40,9 @@ static void publish(struct cbt_redis *self)
     *told = *counts;
 }
 
-int cbt_redis_spool_open(struct cbt_redis *self, struct cbt_err *err)
+int cbt_redis_spool_start(void *arg, struct cbt_err *err)
 {
+    struct cbt_redis *self = arg;
     const struct cbt_options_redis *redis = &self->config->redis;
     const struct cbt_spool_options options = {.dir = redis->spool_dir,
                                               .source = self->config->name,

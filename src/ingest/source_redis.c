@@ -67,8 +67,6 @@ static int redis_open(void **ret_self, const struct cbt_source_config *config, s
     atomic_store_explicit(&self->stats->gauge_queue_messages, -1, memory_order_relaxed);
     int rc = cbt_redis_patterns(config->redis.channels, &self->pattern_memory, &self->argv, &self->argv_lens,
                                 &self->argc, err);
-    if (rc == 0 && config->redis.spool_dir && *config->redis.spool_dir)
-        rc = cbt_redis_spool_open(self, err);
     if (rc != 0) {
         redis_close(self);
         return rc;
@@ -218,6 +216,7 @@ const struct cbt_source cbt_source_redis_spool = {
     .connect = redis_connect,
     .fd = redis_fd,
     .read = redis_read,
+    .start = cbt_redis_spool_start,
     .feed = cbt_redis_spool_feed,
     .tick = redis_tick,
     .settle = cbt_redis_spool_settle,

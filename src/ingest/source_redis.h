@@ -128,14 +128,14 @@ void cbt_redis_read_reset(struct cbt_redis *self);
 int cbt_redis_read(struct cbt_redis *self, unsigned frames_max, struct cbt_err *err);
 
 /* redis_spool.c: the spool between reading and frames. False: the message must be dropped. */
-int cbt_redis_spool_open(struct cbt_redis *self, struct cbt_err *err);
 bool cbt_redis_spool_begin(struct cbt_redis *self, size_t body_bytes, bool spilled,
                            enum cbt_dropped_reason *ret_reason);
 bool cbt_redis_spool_put(struct cbt_redis *self, const char *data, size_t len);
 bool cbt_redis_spool_commit(struct cbt_redis *self);
 /* What was read is on disk after this, or has gone on without it. */
 void cbt_redis_spool_flush(struct cbt_redis *self);
-/* As feed and settle of struct cbt_source. */
+/* As start, feed and settle of struct cbt_source. */
+int cbt_redis_spool_start(void *arg, struct cbt_err *err);
 int cbt_redis_spool_feed(void *arg, unsigned frames_max);
 int cbt_redis_spool_settle(void *arg, struct cbt_frame *const done[], size_t count, struct cbt_err *err);
 

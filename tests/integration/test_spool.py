@@ -135,7 +135,8 @@ def test_a_torn_tail_is_cut_and_told(run, redis, kafka, pb):
     tap.wait_log(r"^warning the end of the spool was torn.* bytes=3")
     metrics = tap.wait(lambda m: m("cbtap_spool_messages") == 0 and m.at_rest(), what="the spool to be empty")
     assert metrics("cbtap_spool_replayed_total") == 10 and metrics("cbtap_source_received_frames_total") == 10
-    fleet.check(kafka.records(run.topic))
+    # What the first life had sent may have waited in Kafka's socket.
+    fleet.check(kafka.records(run.topic), duplicates=True)
 
 
 def test_kafka_away_for_longer_than_the_budget_lasts_loses_nothing(run, redis, kafka, pb, scale):

@@ -176,8 +176,11 @@ static inline int teardown(void **state)
 static inline void open_source(struct fixture *f)
 {
     struct cbt_err err = {0};
-    if (!f->source)
-        assert_int_equal(f->kind->open(&f->source, &f->config, &f->receiver, &err), 0);
+    if (f->source)
+        return;
+    assert_int_equal(f->kind->open(&f->source, &f->config, &f->receiver, &err), 0);
+    if (f->kind->start)
+        assert_int_equal(f->kind->start(f->source, &err), 0);
 }
 
 static inline void connect_source(struct fixture *f)
