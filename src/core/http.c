@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The HTTP listener: one thread, libmicrohttpd driven by epoll. A connection is good for one request and has
- * http_timeout_ms for all of it, however busily it trickles; those beyond http_connections_max are closed at
- * once. So a client can take neither memory nor time from the events.
+ * The HTTP listener: one thread, libmicrohttpd driven by epoll. A connection is good for one request of
+ * http_request_max_bytes and has http_timeout_ms for all of it, however busily it trickles. Of those beyond
+ * http_connections_max the newest is closed at once, unless one has had a tenth of its time: then the oldest
+ * gives way, so that idle clients do not keep a scrape out. So a client can take neither memory nor time from
+ * the events.
  *
  * The thread owns libmicrohttpd's daemon and the list of connections; main starts and stops it. It reads the
  * counters of others and takes no lock that they know.
@@ -24,12 +26,12 @@
 #include "cbtap/log.h"
 #include "core/http_internal.h"
 
-#define REQUEST_MAX_BYTES ((size_t)16384) /* head of a request and of its answer */
-#define NEVER_NS          INT64_MAX
+#define NEVER_NS INT64_MAX
 
 struct connection {
     int fd; /* -1: free */
-    int64_t deadline_ns;
+    int64_t began_ns;
+    bool cut; /* told to go: libmicrohttpd closes it in its next round */
 };
 
 struct cbt_http {
@@ -39,8 +41,9 @@ struct cbt_http {
     unsigned port;
     bool started;
     pthread_t thread;
-    unsigned connections_max, connections_used;
-    struct connection *connections; /* [connections_max] */
+    unsigned connections_max, connections_used, connections_cut;
+    unsigned slots;                 /* those that are served, and those that are being closed */
+    struct connection *connections; /* [slots] */
 };
 
 /* libmicrohttpd's own words on single connections: a client's doing, so not for the ordinary log. */
@@ -63,12 +66,44 @@ static size_t keep_escapes(void *arg, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
+static int64_t timeout_ns(const struct cbt_http *http)
+{
+    return (int64_t)http->context.options->http_timeout_ms * 1000000;
+}
+
+/* libmicrohttpd sees the end of the stream and closes; the descriptor is not ours to close. */
+static void cut(struct cbt_http *http, struct connection *entry)
+{
+    shutdown(entry->fd, SHUT_RDWR);
+    entry->cut = true;
+    http->connections_cut++;
+}
+
+/* A request that is honest is over long before a tenth of the time. */
+static void make_room(struct cbt_http *http)
+{
+    struct connection *oldest = NULL;
+    for (unsigned i = 0; i < http->slots; i++) {
+        struct connection *entry = &http->connections[i];
+        if (entry->fd >= 0 && !entry->cut && (!oldest || entry->began_ns < oldest->began_ns))
+            oldest = entry;
+    }
+    if (oldest && cbt_now_ns() - oldest->began_ns >= timeout_ns(http) / 10)
+        cut(http, oldest);
+}
+
 static enum MHD_Result may_connect(void *arg, const struct sockaddr *from, socklen_t from_bytes)
 {
     (void)from;
     (void)from_bytes;
-    const struct cbt_http *http = arg;
-    return http->connections_used < http->connections_max ? MHD_YES : MHD_NO;
+    struct cbt_http *http = arg;
+    if (http->connections_used < http->slots &&
+        http->connections_used - http->connections_cut >= http->connections_max)
+        make_room(http);
+    return http->connections_used < http->slots &&
+                   http->connections_used - http->connections_cut < http->connections_max
+               ? MHD_YES
+               : MHD_NO;
 }
 
 static void on_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
@@ -78,20 +113,21 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
     if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
         struct connection *entry = *socket_context;
         if (entry) {
-            entry->fd = -1;
+            http->connections_cut -= entry->cut;
             http->connections_used--;
+            *entry = (struct connection){.fd = -1};
         }
         return;
     }
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     *socket_context = NULL;
-    for (unsigned i = 0; info && i < http->connections_max; i++) {
+    for (unsigned i = 0; info && i < http->slots; i++) {
         struct connection *entry = &http->connections[i];
         if (entry->fd >= 0)
             continue;
         entry->fd = info->connect_fd;
-        entry->deadline_ns = cbt_now_ns() + (int64_t)http->context.options->http_timeout_ms * 1000000;
+        entry->began_ns = cbt_now_ns();
         http->connections_used++;
         *socket_context = entry;
         return;
@@ -158,17 +194,15 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 static int cut_overdue(struct cbt_http *http)
 {
     int64_t now = cbt_now_ns(), next = NEVER_NS;
-    for (unsigned i = 0; http->connections_used > 0 && i < http->connections_max; i++) {
+    for (unsigned i = 0; http->connections_used > 0 && i < http->slots; i++) {
         struct connection *entry = &http->connections[i];
-        if (entry->fd < 0)
+        if (entry->fd < 0 || entry->cut)
             continue;
-        if (entry->deadline_ns <= now) {
-            /* libmicrohttpd sees the end of the stream and closes; its descriptor is not ours to close. */
-            shutdown(entry->fd, SHUT_RDWR);
-            entry->deadline_ns = NEVER_NS;
-        } else if (entry->deadline_ns < next) {
-            next = entry->deadline_ns;
-        }
+        int64_t deadline_ns = entry->began_ns + timeout_ns(http);
+        if (deadline_ns <= now)
+            cut(http, entry);
+        else if (deadline_ns < next)
+            next = deadline_ns;
     }
     if (next == NEVER_NS)
         return -1;
@@ -199,12 +233,12 @@ static int start_daemon(struct cbt_http *http, struct cbt_err *err)
 {
     /* One more than are let in, so that may_connect is asked and says no at once, instead of a wait in the
      * backlog. */
-    http->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, may_connect, http, on_request, http,
-                                    MHD_OPTION_EXTERNAL_LOGGER, log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET,
-                                    http->listen_fd, MHD_OPTION_CONNECTION_LIMIT, http->connections_max + 1,
-                                    MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_MAX_BYTES,
-                                    MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-                                    MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, may_connect, http, on_request, http, MHD_OPTION_EXTERNAL_LOGGER,
+        log_mhd, NULL, MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        http->slots + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)http->context.options->http_request_max_bytes, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_END);
     if (!http->daemon)
         return cbt_err_set(err, CBT_EIO, "libmicrohttpd cannot start");
     http->listen_fd = -1; /* libmicrohttpd's now */
@@ -238,8 +272,9 @@ int cbt_http_start(struct cbt_http **ret_http, const struct cbt_http_context *co
     http->context = *context;
     http->listen_fd = -1;
     http->connections_max = (unsigned)context->options->http_connections_max;
+    http->slots = 2 * http->connections_max;
     http->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    http->connections = calloc(http->connections_max, sizeof(*http->connections));
+    http->connections = calloc(http->slots, sizeof(*http->connections));
     int rc;
     if (http->stop_fd < 0) {
         rc = cbt_err_set(err, CBT_EIO, "http listener: eventfd: %s", strerror(errno));
@@ -249,7 +284,7 @@ int cbt_http_start(struct cbt_http **ret_http, const struct cbt_http_context *co
         rc = cbt_err_set(err, CBT_ENOMEM, "no memory for %u http connections", http->connections_max);
         goto fail;
     }
-    for (unsigned i = 0; i < http->connections_max; i++)
+    for (unsigned i = 0; i < http->slots; i++)
         http->connections[i].fd = -1;
     rc = cbt_http_listen(context->options->http_listen, (int)http->connections_max, &http->listen_fd,
                          &http->port, err);

@@ -26,7 +26,8 @@ static const char introduction[] =
     "| `/status.json` | what the status page draws |\n"
     "\n"
     "A connection serves one request (`GET` or `HEAD`) and has `http_timeout_ms` for it;\n"
-    "`http_connections_max` are served at once, more are closed.\n"
+    "`http_connections_max` are served at once, one more takes the place of the oldest that has had a\n"
+    "tenth of its time, else it is closed; a request has `http_request_max_bytes`.\n"
     "\n";
 
 static const char balance[] =

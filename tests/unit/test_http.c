@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,7 @@ static int set_up(void **state)
     options = (struct cbt_options_cbtap){.http_listen = "127.0.0.1:0",
                                          .server_name = "cb\"server",
                                          .http_connections_max = 8,
+                                         .http_request_max_bytes = 16384,
                                          .http_timeout_ms = 3600000};
     not_ready = NULL;
     return cbt_metrics_new(&metrics);
@@ -385,6 +387,26 @@ static void a_client_that_trickles_is_cut_all_the_same(void **state)
     assert_int_equal(answer_len, 0);
 }
 
+static unsigned open_descriptors(void)
+{
+    unsigned count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+static void wait_for_descriptors(unsigned count)
+{
+    int64_t start_ns = cbt_now_ns();
+    while (open_descriptors() != count) {
+        assert_true((cbt_now_ns() - start_ns) / 1000000 < PATIENCE_MS);
+        sched_yield();
+    }
+}
+
 static double read_zero(void *arg)
 {
     (void)arg;
@@ -400,9 +422,9 @@ static void a_client_that_does_not_read_is_cut(void **state)
         snprintf(gauge.label, sizeof(gauge.label), "%080u", i);
         assert_int_equal(cbt_metrics_add_gauge(metrics, &gauge), 0);
     }
-    options.http_connections_max = 1;
     options.http_timeout_ms = 700;
     must_start();
+    unsigned before = open_descriptors();
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
@@ -412,14 +434,10 @@ static void a_client_that_does_not_read_is_cut(void **state)
     assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
     static const char request[] = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
     send_text(fd, request, sizeof(request) - 1);
-    /* The one place is free again when the connection was cut. */
+    /* The server's own descriptor of the connection comes, and goes. */
     int64_t start_ns = cbt_now_ns();
-    int status;
-    do {
-        assert_true((cbt_now_ns() - start_ns) / 1000000 < PATIENCE_MS);
-        status = get("/healthz");
-    } while (status == 0);
-    assert_int_equal(status, 200);
+    wait_for_descriptors(before + 2);
+    wait_for_descriptors(before + 1);
     assert_true((cbt_now_ns() - start_ns) / 1000000 >= 500);
     read_to_end(fd);
     close(fd);
@@ -430,6 +448,7 @@ static void connections_over_the_limit_are_closed_at_once(void **state)
 {
     (void)state;
     options.http_connections_max = 3;
+    options.http_timeout_ms = 3600000;
     must_start();
     int held[3];
     for (unsigned i = 0; i < 3; i++)
@@ -451,15 +470,46 @@ static void connections_over_the_limit_are_closed_at_once(void **state)
     close(held[2]);
 }
 
-static unsigned open_descriptors(void)
+/* Slowloris: as many connections as there may be, and more, that begin a request and never end it. */
+static void idle_clients_do_not_keep_others_out(void **state)
 {
-    unsigned count = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    assert_non_null(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
+    (void)state;
+    enum { IDLE = 40 };
+    options.http_connections_max = 4;
+    options.http_timeout_ms = 10000;
+    must_start();
+    int held[IDLE];
+    int64_t start_ns = cbt_now_ns();
+    for (unsigned i = 0; i < IDLE; i++) {
+        held[i] = dial();
+        send(held[i], "GET /", 5, MSG_NOSIGNAL);
+    }
+    /* Long before the first of them is out of time. */
+    while (get("/healthz") != 200)
+        assert_true((cbt_now_ns() - start_ns) / 1000000 < 8000);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(get("/metrics"), 200);
+    for (unsigned i = 0; i < IDLE; i++)
+        close(held[i]);
+}
+
+static void the_size_of_a_request_is_an_option(void **state)
+{
+    (void)state;
+    static char request[12000];
+    static const char head[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Long: ";
+    memset(request, 'a', sizeof(request));
+    memcpy(request, head, sizeof(head) - 1);
+    memcpy(request + sizeof(request) - 5, "\r\n\r\n", 5);
+    must_start();
+    assert_int_equal(ask(request), 200);
+    cbt_http_stop(http);
+    http = NULL;
+    options.http_request_max_bytes = 4096;
+    must_start();
+    int status = ask(request);
+    assert_true(status == 0 || status == 431);
+    assert_int_equal(get("/metrics"), 200);
 }
 
 static void it_stops_amid_connections_and_starts_again_at_once(void **state)
@@ -568,6 +618,8 @@ int main(void)
         TEST(a_client_that_trickles_is_cut_all_the_same),
         TEST(a_client_that_does_not_read_is_cut),
         TEST(connections_over_the_limit_are_closed_at_once),
+        TEST(idle_clients_do_not_keep_others_out),
+        TEST(the_size_of_a_request_is_an_option),
         TEST(it_stops_amid_connections_and_starts_again_at_once),
         TEST(an_address_in_use_says_what_to_do),
         TEST(an_address_that_is_none_is_refused),
