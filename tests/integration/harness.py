@@ -71,9 +71,8 @@ class Metrics:
 class Cbtap:
     """One cbtap daemon: the same configuration over several lives."""
 
-    def __init__(self, binary, directory, sections, slow=1, env=None, prefix=()):
+    def __init__(self, binary, directory, sections, slow=1, env=None, launcher=()):
         self.binary = binary
-        self.prefix = list(prefix)  # a command that ends by running what follows it, in its own process
         self.dir = str(directory)
         self.config = os.path.join(self.dir, "cbtap.conf")
         self.log_path = os.path.join(self.dir, "cbtap.log")
@@ -81,6 +80,7 @@ class Cbtap:
         self.sections.setdefault("cbtap", {}).setdefault("state_dir", os.path.join(self.dir, "state"))
         self.slow = slow
         self.env = dict(os.environ) | (env or {})
+        self.launcher = list(launcher)  # a program that becomes cbtap, with its arguments
         self.process = None
         self.port = None
         self.lives = 0
@@ -93,7 +93,7 @@ class Cbtap:
             for section, keys in self.sections.items():
                 f.write(f"[{section}]\n")
                 f.writelines(f"{key} = {value}\n" for key, value in keys.items())
-        self.process = Guarded([*self.prefix, self.binary, "run", "-c", self.config], self.log_path, self.env)
+        self.process = Guarded([*self.launcher, self.binary, "run", "-c", self.config], self.log_path, self.env)
         self.lives += 1
 
     def start(self, ready=True):

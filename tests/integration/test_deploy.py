@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The example configuration is valid as it stands, and with everything in it that is commented out."""
+"""What is installed besides the program: the example configuration is valid, the unit confines the daemon."""
 import os
 import re
 import subprocess
 
 import pytest
 
-EXAMPLE = os.path.join(os.path.dirname(__file__), "..", "..", "deploy", "cbtap.conf.example")
+DEPLOY = os.path.join(os.path.dirname(__file__), "..", "..", "deploy")
+EXAMPLE = os.path.join(DEPLOY, "cbtap.conf.example")
+UNIT = os.path.join(DEPLOY, "cbtap.service")
+EXPOSURE_MAX = 2.0
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -21,3 +24,22 @@ def test_example_configuration_is_valid(request, tmp_path, everything):
                           env=os.environ | {"CB_RABBITMQ_PASSWORD": "secret"}, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert f"sources={2 if everything else 1}" in done.stderr
+
+
+@pytest.mark.without("address", "thread")
+def test_exposure_of_the_unit_is_low():
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT], capture_output=True, text=True,
+                          timeout=60, check=False)
+    exposure = re.search(r"Overall exposure level for cbtap\.service: ([\d.]+)", done.stdout)
+    assert exposure and float(exposure[1]) < EXPOSURE_MAX, done.stdout[-400:] + done.stderr
+
+
+@pytest.mark.without("address", "thread")
+def test_unit_is_one_that_systemd_understands():
+    """A key or value that systemd does not know is a warning there and no protection."""
+    known = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, timeout=60,
+                           check=False)
+    said = [line for line in known.stderr.splitlines() if "cbtap.service" in line and "not executable" not in line]
+    assert not said, known.stderr
+    with open(UNIT, encoding="utf-8") as unit, open(os.path.join(DEPLOY, "cbtap.sysusers.conf"), encoding="utf-8") as users:
+        assert "\nUser=cbtap\n" in unit.read() and "\nu cbtap " in users.read()

@@ -80,10 +80,10 @@ FULL_BYTES = 1 << 20
       says=(r"^warning connection lost.*cannot be kept in dead_letter_dir",))
 def disk_full(trial, bed):
     os.mkdir(trial.dead_dir)
-    prefix = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c",
+    launcher = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c",
               f"mount -t tmpfs -o size={FULL_BYTES} tmpfs {trial.dead_dir} && exec \"$@\"", "sh"]
     rabbitmq = bed.rabbitmq()
-    tap = trial.tap(bed.kafka(), rabbitmq, prefix=prefix, cbtap={"frame_max_bytes": 100_000})
+    tap = trial.tap(bed.kafka(), rabbitmq, launcher=launcher, cbtap={"frame_max_bytes": 100_000})
     inside = f"/proc/{tap.process.pid}/root{trial.dead_dir}"
     ballast = os.path.join(inside, "ballast")
     fill(ballast)

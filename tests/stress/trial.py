@@ -46,7 +46,7 @@ class Trial:
 
     # ---- parts
 
-    def tap(self, kafka, rabbitmq=None, redis=None, started=True, prefix=(), faults=False, **changes):
+    def tap(self, kafka, rabbitmq=None, redis=None, started=True, launcher=(), faults=False, **changes):
         """The daemon; changes are {"section": {"key": value}}, a value None takes the key out."""
         self.kafka, self.rabbitmq, self.redis = kafka, rabbitmq, redis
         sections = {
@@ -64,7 +64,7 @@ class Trial:
             have.update(keys)
             sections[section] = {key: value for key, value in have.items() if value is not None}
         env = self.bed.fault_env(SANITIZER_ENV, self.directory) if faults else SANITIZER_ENV
-        self.daemon = Cbtap(self.bed.cbtap, self.directory, sections, self.bed.scale.slow, env, prefix)
+        self.daemon = Cbtap(self.bed.cbtap, self.directory, sections, self.bed.scale.slow, env, launcher)
         self.sampler = Sampler(self.daemon)
         self.sampler.start()
         if started:
