@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Finds the command and runs it. */
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "cbtap/log.h"
 #include "cli/cli.h"
@@ -16,6 +17,9 @@ static bool asks_for_help(int argc, char *argv[])
 int main(int argc, char *argv[])
 {
     struct cbt_args args;
+    /* Memory will hold passwords: no core dump, no debugger but root's, and /proc/PID/environ and mem are
+     * root's. core_dumps = true takes it back. */
+    prctl(PR_SET_DUMPABLE, 0);
     if (argc < 2) {
         cbt_print_help(NULL, stderr);
         return CBT_EXIT_USAGE;

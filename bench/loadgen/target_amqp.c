@@ -171,8 +171,7 @@ static int log_in(struct amqp_target *t, struct cbt_err *err)
     int rc = 0;
     if (amqp_parse_url(url, &info) != AMQP_STATUS_OK || info.ssl) {
         rc = cbt_err_set(err, CBT_EINVAL,
-                         "%s is not amqp://USER:PASSWORD@HOST:PORT/VHOST (the vhost / is %%2F)",
-                         t->options.url);
+                         "the url is not amqp://USER:PASSWORD@HOST:PORT/VHOST (the vhost / is %%2F)");
         goto out;
     }
     amqp_socket_t *socket = amqp_tcp_socket_new(t->connection);

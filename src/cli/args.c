@@ -78,9 +78,6 @@ static void take(struct cbt_args *args, int letter, const char *value)
     case 'c':
         args->config_path = value;
         break;
-    case 's':
-        args->overrides[args->override_count++] = value;
-        break;
     case 'F':
         args->format = value;
         break;
@@ -117,6 +114,26 @@ static void take(struct cbt_args *args, int letter, const char *value)
     args->configuration_md |= letter == 'm';
     args->events_md |= letter == 'e';
     args->quiet |= letter == 'q';
+}
+
+/* Keeps a copy of what -s gives, and takes a secret out of the process list. */
+static int take_override(struct cbt_args *args, char *value)
+{
+    char *copy = strdup(value);
+    if (!copy) {
+        cbt_log_error("out of memory");
+        return CBT_EXIT_FAILED;
+    }
+    args->overrides[args->override_count++] = copy;
+    struct cbt_text secret = cbt_config_override_secret(copy);
+    if (secret.len == 0)
+        return 0;
+    memset(value + ((const char *)secret.data - copy), '*', secret.len);
+    char key[128];
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(copy, "="), copy);
+    cbt_log_warning("a secret on the command line: it is overwritten, but was there to read; write key=@FILE",
+                    CBT_S("key", key));
+    return 0;
 }
 
 static int take_count(struct cbt_args *args, const char *value)
@@ -172,6 +189,8 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
             status = take_word(args, command, optarg);
         else if (letter == 'n')
             status = take_count(args, optarg);
+        else if (letter == 's')
+            status = take_override(args, optarg);
         else
             take(args, letter, optarg);
     }
@@ -183,6 +202,8 @@ int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int
 
 void cbt_args_free(struct cbt_args *args)
 {
+    for (size_t i = 0; i < args->override_count; i++)
+        free((void *)args->overrides[i]);
     free((void *)args->overrides);
     free((void *)args->headers);
     free((void *)args->froms);

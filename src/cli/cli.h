@@ -17,7 +17,7 @@ enum { CBT_EXIT_DONE = 0, CBT_EXIT_FAILED = 1, CBT_EXIT_USAGE = 2 };
 struct cbt_args {
     const char *command;
     const char *config_path; /* NULL: none is given, and the command has no default */
-    const char **overrides;  /* of -s, in order */
+    const char **overrides;  /* of -s, in order: copies, owned */
     size_t override_count;
     bool help, connect, print, configuration_md, events_md, quiet;
     const char *format, *profile, *notification; /* as given; NULL: not given */
@@ -49,7 +49,8 @@ extern const struct cbt_command cbt_commands[];
 extern const size_t cbt_command_count;
 const struct cbt_command *cbt_command_find(const char *name);
 
-/* Reads what follows the command; on failure says so and returns CBT_EXIT_USAGE, else 0. */
+/* Reads what follows the command; on failure says so and returns CBT_EXIT_USAGE, else 0. Secrets in argv are
+ * overwritten. */
 int cbt_args_parse(struct cbt_args *args, const struct cbt_command *command, int argc, char *argv[]);
 void cbt_args_free(struct cbt_args *args);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Loads the configuration for a command and tells people what is wrong with it. */
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "cbtap/log.h"
 #include "cli/cli.h"
@@ -33,5 +34,7 @@ int cbt_cli_load(struct cbt_config **ret_config, const struct cbt_args *args)
     if (cbt_config_load(ret_config, args->config_path, args->overrides, args->override_count, &err) != 0)
         return cbt_cli_fail(&err);
     cbt_cli_configure_log(*ret_config);
+    if ((*ret_config)->cbtap.core_dumps)
+        prctl(PR_SET_DUMPABLE, 1);
     return 0;
 }

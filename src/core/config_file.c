@@ -394,7 +394,8 @@ int cbt_settings_override(struct cbt_settings *settings, const char *text, struc
         return cbt_err_set(
             err, CBT_EINVAL,
             "-s \"%.*s\": write -s section.key=value, e.g. -s cbtap.log.level=debug or -s source.bus.queue=q",
-            (int)(equal && equal - text < 64 ? equal - text : 64), text);
+            /* Without an equal sign a secret may follow anything. */
+            (int)(equal && equal - text < 64 ? (size_t)(equal - text) : strcspn(text, " \t:=")), text);
     char *name = trimmed(text, dot), *key = trimmed(dot + 1, equal),
          *raw = trimmed(equal + 1, text + strlen(text));
     int rc;

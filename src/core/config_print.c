@@ -2,34 +2,19 @@
 /* Writes the effective configuration as INI that reads back, without its secrets. */
 #include <inttypes.h>
 #include <string.h>
-#include <strings.h>
 
 #include "core/config_internal.h"
 
 #define MASK "********"
 
-/* Properties of librdkafka that hold a secret. */
-static bool is_secret_property(const char *key)
-{
-    static const char *const parts[] = {"password", "secret", "key.pem", "jaas", "oauthbearer.config"};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        if (strcasestr(key, parts[i]))
-            return true;
-    return false;
-}
-
-/* scheme://user:PASSWORD@host. What is between the first ':' of the authority and the last '@' is masked,
- * whatever else is wrong with the URL. */
 static bool write_url(const char *url, FILE *out)
 {
-    const char *scheme = strstr(url, "://");
-    const char *user = scheme ? scheme + 3 : url;
-    const char *at = strrchr(user, '@');
-    const char *colon = at ? memchr(user, ':', (size_t)(at - user)) : NULL;
-    if (!colon || colon + 1 == at)
+    struct cbt_text password = cbt_config_url_password(url);
+    if (password.len == 0)
         return cbt_config_write_value(url, out);
     char masked[CBT_CONFIG_VALUE_MAX_BYTES + sizeof MASK];
-    snprintf(masked, sizeof masked, "%.*s" MASK "%s", (int)(colon + 1 - url), url, at);
+    snprintf(masked, sizeof masked, "%.*s" MASK "%s", (int)((const char *)password.data - url), url,
+             (const char *)password.data + password.len);
     return cbt_config_write_value(masked, out);
 }
 
@@ -51,7 +36,7 @@ static void write_map(const struct cbt_section *section, const struct cbt_option
     char key[256];
     for (size_t i = 0; i < map->count; i++) {
         snprintf(key, sizeof key, "%s%s", option->key, map->entries[i].key);
-        if (*map->entries[i].value && is_secret_property(key))
+        if (*map->entries[i].value && cbt_config_secret_property(key))
             fprintf(out, "%s = %s\n", key, MASK);
         else
             write_text(section, key, map->entries[i].value, out);
