@@ -13,6 +13,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 kafka_version=4.1.1
+# For SCRAM: see tests/services/kafka_service.py.
+kafka_scram_version=3.9.1
 kafka_dir=${CBTAP_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cbtap/kafka-$kafka_version-tools}
 
 run_time=(librabbitmq4 libprotobuf-c1 libck0 librdkafka1 libhiredis0.14 libmicrohttpd12 libzip4 libdeflate0 libyajl2
@@ -108,7 +110,9 @@ install_packages() {
   [ ${#missing[@]} -eq 0 ] || die "still missing: ${missing[*]}"
 }
 
+# $1: the version, $2: the folder for its jars
 fetch_kafka() {
+  local kafka_version=$1 kafka_dir=$2
   if [ -f "$kafka_dir/kafka-tools-$kafka_version.jar" ]; then say "Apache Kafka $kafka_version is in $kafka_dir"; return; fi
   say "fetching Apache Kafka $kafka_version by Maven into $kafka_dir"
   mkdir -p "$(dirname "$kafka_dir")"
@@ -132,7 +136,9 @@ case "${1:-}" in
   --run-time) install_packages "${run_time[@]}" ;;
   --build) install_packages "${run_time[@]}" "${build[@]}" ;;
   --packages) install_packages "${run_time[@]}" "${build[@]}" "${tests[@]}" ;;
-  '') install_packages "${run_time[@]}" "${build[@]}" "${tests[@]}"; fetch_kafka ;;
+  '') install_packages "${run_time[@]}" "${build[@]}" "${tests[@]}"
+    fetch_kafka $kafka_version "$kafka_dir"
+    fetch_kafka $kafka_scram_version "$(dirname "$kafka_dir")/kafka-$kafka_scram_version-tools" ;;
   -h | --help) sed -n 's/^# \{0,1\}//; 3,11p' "$0" ;;
   *) die "unknown option $1: --run-time, --build, --packages or nothing" ;;
 esac

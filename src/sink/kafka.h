@@ -35,6 +35,9 @@
 
 #define KAFKA_NS_PER_MS INT64_C(1000000)
 
+/* librdkafka's own errors have at most so much. */
+#define KAFKA_FAULT_BYTES 512
+
 /* A producer. Counted, as the metadata thread uses it while the delivery thread may replace it. */
 struct kafka_producer {
     rd_kafka_t *rk;
@@ -197,8 +200,8 @@ struct kafka {
     /* What people see; under the lock, but `down`. */
     _Atomic bool down; /* no broker answers */
     int64_t down_since_ns;
-    char fault[256];      /* the last thing a broker or the network said */
-    int64_t reach_due_ns; /* when to ask whether Kafka answers; INT64_MAX: no need */
+    char fault[KAFKA_FAULT_BYTES]; /* the last thing a broker or the network said */
+    int64_t reach_due_ns;          /* when to ask whether Kafka answers; INT64_MAX: no need */
     _Atomic bool ready;
     _Atomic int recovering;
 
@@ -355,9 +358,12 @@ void kafka_set_down(struct kafka *k, bool down, const char *reason);
 
 /* ---- kafka_probe.c ---- */
 
+/* What to do about a fault of TLS or of the login; NULL where the text is none. @thread any */
+const char *kafka_hint(const char *text);
+
 /* The last thing that a broker or the network said. */
 struct kafka_fault {
-    char text[256];
+    char text[KAFKA_FAULT_BYTES];
     rd_kafka_resp_err_t code;
 };
 

@@ -71,7 +71,11 @@ void kafka_set_down(struct kafka *k, bool down, const char *reason)
     if (!down)
         k->fault[0] = '\0';
     pthread_mutex_unlock(&k->lock);
-    if (changed && down)
+    const char *hint = kafka_hint(fault);
+    if (changed && down && hint != NULL)
+        cbt_log_warning("Kafka refuses us, or is refused; events wait for it", CBT_S("sink", k->name),
+                        CBT_S("reason", fault), CBT_S("hint", hint));
+    else if (changed && down)
         cbt_log_warning("Kafka does not answer; events wait for it", CBT_S("sink", k->name),
                         CBT_S("reason", fault));
     else if (changed)

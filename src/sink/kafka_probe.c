@@ -26,9 +26,48 @@ void kafka_watch_faults(rd_kafka_conf_t *conf, struct kafka_fault *fault)
     rd_kafka_conf_set_error_cb(conf, error_cb);
 }
 
-/* What to look at. */
-static const char *hint(rd_kafka_resp_err_t code)
+/* X(what librdkafka, OpenSSL or Kafka says, what to do) */
+#define TEXT_HINTS(X)                                                                                        \
+    X("certificate verify failed", VERIFY_HINT)                                                              \
+    X("alert bad certificate", CERTIFICATE_HINT)                                                             \
+    X("alert certificate required", CERTIFICATE_HINT)                                                        \
+    X("alert certificate unknown", CERTIFICATE_HINT)                                                         \
+    X("alert unknown ca", CERTIFICATE_HINT)                                                                  \
+    X("alert handshake failure", CERTIFICATE_HINT)                                                           \
+    X("Invalid username or password", LOGIN_HINT)                                                            \
+    X("invalid credentials", LOGIN_HINT)
+#define LOGIN_HINT "check kafka.sasl.username and kafka.sasl.password"
+#define VERIFY_HINT                                                                                          \
+    "kafka.ssl.ca.location must name the CA that issued Kafka's certificate, which must hold the name by "   \
+    "which Kafka is reached"
+#define CERTIFICATE_HINT                                                                                     \
+    "Kafka wants a client certificate that it trusts: kafka.ssl.certificate.location and "                   \
+    "kafka.ssl.key.location"
+/* Before that it sends a nonce that Kafka 4 no longer lets pass: librdkafka's change 4895. */
+#define SCRAM_VERSION 0x020601ff
+
+const char *kafka_hint(const char *text)
 {
+    if (strstr(text, "SCRAM") != NULL && strstr(text, "invalid credentials") != NULL &&
+        rd_kafka_version() < SCRAM_VERSION)
+        return LOGIN_HINT
+            "; to Kafka 4 and newer, librdkafka before "
+            "2.6.1 (this one is) cannot log in by SCRAM: take kafka.sasl.mechanism = PLAIN over TLS, or a "
+            "client certificate";
+#define HINT(has, hint)                                                                                      \
+    if (strstr(text, has) != NULL)                                                                           \
+        return hint;
+    TEXT_HINTS(HINT)
+#undef HINT
+    return NULL;
+}
+
+/* What to look at. */
+static const char *hint(rd_kafka_resp_err_t code, const char *text)
+{
+    const char *known = kafka_hint(text);
+    if (known != NULL)
+        return known;
     switch (code) {
     case RD_KAFKA_RESP_ERR__RESOLVE:
         return "the name does not resolve: is it spelt right?";
@@ -56,7 +95,7 @@ int kafka_reach(rd_kafka_t *rk, const struct kafka_fault *fault, const char *ser
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
         return cbt_err_set(err, CBT_EIO, "no answer from Kafka at %s: %s; %s", servers,
                            fault->text[0] != '\0' ? fault->text : rd_kafka_err2str(failed),
-                           hint(fault->code));
+                           hint(fault->code, fault->text));
     *ret_brokers = metadata->broker_cnt;
     rd_kafka_metadata_destroy(metadata);
     return CBT_OK;

@@ -8,15 +8,18 @@ import subprocess
 from process import Service, ServiceError, answers, free_port, tail
 
 VERSION = "4.1.1"
+# The last one that lets in librdkafka before 2.6.1 by SCRAM.
+SCRAM_VERSION = "3.9.1"
 CLUSTER_ID = "Y2J0YXAtdGVzdHMtMTIzNA"
 LOGGER = "/usr/share/java/slf4j-simple.jar"  # comes with Debian's maven; without it Kafka logs nothing
 
 
-def jar_dir():
+def jar_dir(version=VERSION):
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = os.environ.get("CBTAP_KAFKA_DIR") or os.path.join(cache, "cbtap", f"kafka-{VERSION}-tools")
-    if not os.path.exists(os.path.join(path, f"kafka-tools-{VERSION}.jar")):
-        raise ServiceError(f"{path} holds no Apache Kafka {VERSION}: run tools/bootstrap.sh")
+    beside = os.environ.get("CBTAP_KAFKA_DIR") or os.path.join(cache, "cbtap", f"kafka-{VERSION}-tools")
+    path = beside if version == VERSION else os.path.join(os.path.dirname(beside), f"kafka-{version}-tools")
+    if not os.path.exists(os.path.join(path, f"kafka-tools-{version}.jar")):
+        raise ServiceError(f"{path} holds no Apache Kafka {version}: run tools/bootstrap.sh")
     return path
 
 
@@ -33,11 +36,16 @@ class Kafka(Service):
     start_timeout_s = 120
     stop_timeout_s = 60
 
-    def __init__(self, log_dir=None, heap="512m", partitions=4, message_max_bytes=1048588, node_id=1, **settings):
+    def __init__(self, log_dir=None, heap="512m", partitions=4, message_max_bytes=1048588, listeners=(), scram=(),
+                 version=VERSION, node_id=1, **settings):
+        """Listeners besides the plain one, by the name of their protocol; users and passwords for SCRAM-SHA-512."""
         super().__init__(log_dir)
         self.heap = heap
+        self.version = version
+        self.scram = dict(scram)
         self.node_id = node_id
         self.port, self.controller_port = free_port(), free_port()
+        self.ports = {name: free_port() for name in listeners}
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.settings = {"num.partitions": partitions, "message.max.bytes": message_max_bytes,
                          "controller.quorum.voters": self.voter()} | settings
@@ -46,10 +54,14 @@ class Kafka(Service):
         return f"{self.node_id}@127.0.0.1:{self.controller_port}"
 
     def prepare(self):
+        served = "".join(f",{name}://127.0.0.1:{port}" for name, port in self.ports.items())
         settings = {
             "process.roles": "broker,controller", "node.id": self.node_id,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}{served}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}{served}",
+            # Without it Kafka takes the names for protocols, but for CONTROLLER only where all are plain.
+            "listener.security.protocol.map": ",".join(
+                ["CONTROLLER:PLAINTEXT", "PLAINTEXT:PLAINTEXT", *(f"{name}:{name}" for name in self.ports)]),
             "controller.listener.names": "CONTROLLER", "log.dirs": os.path.join(self.dir, "data"),
             "offsets.topic.replication.factor": 1, "offsets.topic.num.partitions": 1,
             "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
@@ -64,14 +76,24 @@ class Kafka(Service):
         with open(os.path.join(self.dir, "server.properties"), "w", encoding="utf-8") as f:
             f.writelines(f"{key}={value}\n" for key, value in settings.items())
         done = subprocess.run([*self._java("128m"), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c",
-                               "server.properties"], cwd=self.dir, capture_output=True, text=True, timeout=60, check=False)
+                               "server.properties", *self._scram_arguments()], cwd=self.dir, capture_output=True, text=True,
+                              timeout=60, check=False)
         if done.returncode != 0:
             raise ServiceError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
 
     def _java(self, heap):
         return [java(), f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true",
-                "-cp", f"{LOGGER}:{jar_dir()}/*"]
+                "-cp", f"{LOGGER}:{jar_dir(self.version)}/*"]
+
+    def _scram_arguments(self):
+        return [word for user, password in self.scram.items()
+                for word in ("--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]")]
+
+    def set_password(self, user, password):
+        """Creates the user, or changes the password, while it runs."""
+        self.tool("kafka.admin.ConfigCommand", "--alter", "--add-config", f"SCRAM-SHA-512=[password={password}]",
+                  "--entity-type", "users", "--entity-name", user)
 
     def argv(self):
         return [*self._java(self.heap), "kafka.Kafka", "server.properties"]
@@ -94,11 +116,6 @@ class Kafka(Service):
 
     def topics(self, *args):
         return self.tool("org.apache.kafka.tools.TopicCommand", *args)
-
-    def set_topic(self, topic, config):
-        """Changes a setting of a topic; a name alone takes the change back."""
-        way = "--add-config" if "=" in config else "--delete-config"
-        return self.tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics", "--entity-name", topic, way, config)
 
     def records(self, topic, extra=()):
         """Every record of the topic, in the order of each partition, read by kcat: dicts with topic, partition, offset,
