@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
@@ -254,6 +255,14 @@ int cbt_pipeline_reload(struct cbt_pipeline *p, const struct cbt_config *config,
     p->filters[p->filter_count++] = filter;
     for (unsigned i = 0; i < p->worker_count; i++)
         cbt_worker_set_filter(p->workers[i], filter);
+    for (unsigned i = 0; i < p->sink_count; i++)
+        if (p->outlets[i].sink->reload != NULL)
+            p->outlets[i].sink->reload(p->outlets[i].sink_self);
+    for (unsigned i = 0; i < p->config->source_count; i++)
+        if (strcmp(p->config->sources[i].type, "amqp") == 0 &&
+            strncasecmp(p->config->sources[i].amqp.url, "amqps:", 6) == 0)
+            cbt_log_info("the TLS files are read with the next connection; this one goes on",
+                         CBT_S("source", p->config->sources[i].name));
     return CBT_OK;
 }
 

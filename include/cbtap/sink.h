@@ -44,6 +44,9 @@ struct cbt_sink {
     /* True when records would be delivered now; else why not, for people. @thread any */
     bool (*ready)(void *self, char *ret_reason, size_t reason_bytes);
 
+    /* SIGHUP: reads files that it was given by name again, without a loss. NULL: it has none. @thread main */
+    void (*reload)(void *self);
+
     int (*probe)(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                  char *ret_report, size_t report_bytes, struct cbt_err *err);
 

@@ -41,9 +41,10 @@ static const char intro[] =
     "shows the effective configuration with its secrets masked.\n"
     "- The file has at most 1 MiB, 10,000 lines and 128 sections, a value 64 KiB.\n"
     "\n"
-    "SIGHUP reads the file again: `log.level`, `log.format` and `[filter]` take effect at once, everything "
-    "else with a "
-    "restart. A file with an error is refused as a whole, and the daemon goes on with what it had.\n";
+    "SIGHUP reads the file again: `log.level`, `log.format` and `[filter]` take effect at once, and so do "
+    "`kafka.ssl.*` files that have changed; those of `tls.*` are read anew for each connection anyway. "
+    "Everything else needs a restart. A file with an error is refused as a whole, and the daemon goes on "
+    "with what it had.\n";
 
 static void write_code(const char *text, FILE *out)
 {

@@ -11,6 +11,7 @@
  *   kafka_delivery.c     the delivery thread: reports, settlement
  *   kafka_unconfirmed.c  what came back undelivered: why, and in which order it goes again
  *   kafka_recover.c      everything unconfirmed sent again, in order
+ *   kafka_reload.c       TLS files that were renewed
  *   kafka_dead_letter.c  dead letters: topic, else directory, else again later
  *   kafka_log.c          what there is to say, once
  *   kafka_probe.c        check --connect
@@ -117,7 +118,7 @@ struct kafka_recovery {
     bool wanted;
     bool failed;  /* an error of the cluster's, not of a record or the producer */
     bool refused; /* Kafka says no: try again slowly */
-    bool quiet;   /* only to change the producer's limits: nothing to worry people with */
+    bool quiet;   /* only to change the producer's limits or TLS files: nothing to worry people with */
     bool told;    /* the log said that it goes on; until something is delivered */
     char reason[256];
     int64_t since_ns;
@@ -143,6 +144,7 @@ struct kafka_dead_letters {
     size_t under_way;
     int64_t used_ns;
     int64_t retry_ns;
+    bool renew; /* the producer is to go, and what it holds to be sent again by a new one */
     bool stuck; /* neither topic nor directory took one */
     bool told;  /* the log said that the topic refuses */
     rd_kafka_resp_err_t topic_error;
@@ -190,6 +192,9 @@ struct kafka {
     bool delivery_started, metadata_started;
     _Atomic bool quit;
 
+    uint64_t files_sum;        /* main's: of the TLS files that the producer was made with */
+    _Atomic bool renew_wanted; /* for other TLS files */
+
     /* Limits: what the producer at hand was made with, and what the topics ask for. */
     _Atomic uint32_t batch_bytes, message_max_bytes;
     _Atomic uint32_t wanted_batch_bytes, wanted_message_max_bytes;
@@ -199,6 +204,7 @@ struct kafka {
     struct kafka_progress progress; /* the delivery thread's */
     /* What people see; under the lock, but `down`. */
     _Atomic bool down; /* no broker answers */
+    bool refusal_told; /* the log said that the one does not accept the other, since it is down */
     int64_t down_since_ns;
     char fault[KAFKA_FAULT_BYTES]; /* the last thing a broker or the network said */
     int64_t reach_due_ns;          /* when to ask whether Kafka answers; INT64_MAX: no need */
@@ -245,6 +251,9 @@ rd_kafka_conf_t *kafka_conf_new(const struct cbt_sink_config *config, enum kafka
                                 const struct kafka_limits *limits, struct cbt_err *err);
 int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 struct cbt_err *err);
+/* Only what librdkafka judges: the properties as a whole, and the files that they name. @thread main */
+int kafka_check_whole(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
+                      struct cbt_err *err);
 /* The number that the configuration gives a property, or 0. */
 uint64_t kafka_own_number(const struct cbt_sink_config *config, const char *name);
 /* Makes the instance; frees conf in any case. */
@@ -355,6 +364,13 @@ void kafka_error_cb(rd_kafka_t *rk, int code, const char *reason, void *opaque);
 /* One line when Kafka stops answering, one when it answers again. `reason` for where nothing better is known.
  * @thread any, without the lock */
 void kafka_set_down(struct kafka *k, bool down, const char *reason);
+
+/* ---- kafka_reload.c ---- */
+
+/* Changes when one of the TLS files does. */
+uint64_t kafka_files_sum(const struct cbt_sink_config *config);
+/* @thread main */
+void kafka_reload(void *self);
 
 /* ---- kafka_probe.c ---- */
 

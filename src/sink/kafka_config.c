@@ -254,8 +254,8 @@ static void warn_of_weakening(const struct cbt_sink_config *config)
 
 /* Has librdkafka judge the whole, which it only does for an instance; without servers it connects to nobody.
  */
-static int check_whole(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
-                       struct cbt_err *err)
+int kafka_check_whole(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
+                      struct cbt_err *err)
 {
     const struct kafka_limits limits = {.inflight_bytes = options->inflight_bytes,
                                         .batch_bytes = KAFKA_BATCH_BYTES,
@@ -330,7 +330,7 @@ int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_c
     if (rc == 0)
         rc = refuse_properties(&own->kafka, err);
     if (rc == 0)
-        rc = check_whole(config, options, err);
+        rc = kafka_check_whole(config, options, err);
     if (rc != 0) {
         cbt_err_prefix(err, "[sink.%s]", config->name);
         return rc;

@@ -192,6 +192,10 @@ static void report_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *o
         done(k, record, CBT_COUNT_delivered_dead_letters);
         return;
     }
+    if (k->dead.renew) {
+        add_waiting(k, record);
+        return;
+    }
     topic_failed(k, message->err, cbt_now_ns());
     record->tries = 1; /* the topic had its chance: now the directory */
     add_waiting(k, record);
@@ -251,6 +255,22 @@ static void close_idle_producer(struct kafka *k, int64_t now_ns)
         return;
     rd_kafka_destroy(d->rk);
     d->rk = NULL;
+}
+
+/* True when the producer is gone that was to go. */
+static bool end_old_producer(struct kafka_dead_letters *d)
+{
+    if (d->rk != NULL && rd_kafka_outq_len(d->rk) > 0) {
+        rd_kafka_purge(d->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        rd_kafka_poll(d->rk, 0);
+    }
+    if (d->under_way != 0)
+        return false;
+    if (d->rk != NULL)
+        rd_kafka_destroy(d->rk);
+    d->rk = NULL;
+    d->renew = false;
+    return true;
 }
 
 /* ---- the directory ---- */
@@ -330,6 +350,8 @@ void kafka_dead_serve(struct kafka *k, int64_t now_ns)
     struct kafka_dead_letters *d = &k->dead;
     if (d->under_way != 0)
         rd_kafka_poll(d->rk, 0);
+    if (d->renew && !end_old_producer(d))
+        return;
     close_idle_producer(k, now_ns);
     if (d->waiting == NULL || now_ns < d->retry_ns)
         return;

@@ -107,6 +107,9 @@ static void look_at_producer(struct kafka *k)
     } else if (!kafka_limits_fit(k)) {
         k->recovery.quiet = true;
         kafka_want_recovery(k, RD_KAFKA_RESP_ERR_NO_ERROR, "the topic's max.message.bytes");
+    } else if (atomic_load(&k->renew_wanted)) {
+        k->recovery.quiet = true;
+        kafka_want_recovery(k, RD_KAFKA_RESP_ERR_NO_ERROR, "other TLS files");
     }
 }
 

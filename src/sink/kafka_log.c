@@ -68,11 +68,14 @@ void kafka_set_down(struct kafka *k, bool down, const char *reason)
     if (down && k->fault[0] == '\0')
         snprintf(k->fault, sizeof(k->fault), "%s", reason);
     memcpy(fault, k->fault, sizeof(fault));
+    const char *hint = down ? kafka_hint(fault) : NULL;
+    /* It may have been away before it refuses us. */
+    bool refused = hint != NULL && !k->refusal_told;
+    k->refusal_told = down && (refused || k->refusal_told);
     if (!down)
         k->fault[0] = '\0';
     pthread_mutex_unlock(&k->lock);
-    const char *hint = kafka_hint(fault);
-    if (changed && down && hint != NULL)
+    if (refused)
         cbt_log_warning("Kafka refuses us, or is refused; events wait for it", CBT_S("sink", k->name),
                         CBT_S("reason", fault), CBT_S("hint", hint));
     else if (changed && down)

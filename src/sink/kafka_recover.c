@@ -126,10 +126,16 @@ static void wait_and_begin(struct kafka *k, int64_t now_ns)
     struct kafka_recovery *r = &k->recovery;
     if (now_ns < r->resend_at_ns)
         return;
-    /* Before the topics are waited for, as they become known only when the limits fit (kafka_metadata.c). */
-    if (!kafka_limits_fit(k)) {
-        if (!renew(k, KAFKA_ROLE_EVENTS, now_ns))
+    /* Before the topics are waited for, as they become known only when the limits fit (kafka_metadata.c), and
+     * Kafka may answer only who has the new TLS files. */
+    if (!kafka_limits_fit(k) || atomic_load(&k->renew_wanted)) {
+        bool for_files = atomic_exchange(&k->renew_wanted, false);
+        if (!renew(k, KAFKA_ROLE_EVENTS, now_ns)) {
+            if (for_files)
+                atomic_store(&k->renew_wanted, true);
             return;
+        }
+        k->dead.renew = k->dead.renew || for_files;
         r->renewed = true;
     }
     if (!topics_known(k)) {

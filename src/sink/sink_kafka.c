@@ -139,6 +139,7 @@ static int kafka_open(void **ret_self, const struct cbt_sink_context *context, s
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the Kafka sink");
     struct kafka_producer *producer = NULL;
     int rc, failed;
+    k->files_sum = kafka_files_sum(context->config);
     if ((rc = make_scratch(k, err)) != 0 || (rc = kafka_topics_init(k, err)) != 0 ||
         (rc = kafka_producer_new(k, KAFKA_ROLE_EVENTS, &producer, err)) != 0 ||
         (rc = kafka_producer_install(k, producer, err)) != 0)
@@ -210,6 +211,7 @@ const struct cbt_sink cbt_sink_kafka = {
     .abandon = kafka_abandon,
     .close = kafka_close,
     .ready = kafka_ready,
+    .reload = kafka_reload,
     .probe = kafka_probe,
     .check = kafka_check,
 };

@@ -4,6 +4,7 @@ wait for it."""
 import json
 import re
 import shutil
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -170,3 +171,52 @@ def test_scram_password_is_wrong_then_changed(run, rabbitmq, pb, tmp_path, log_d
         assert "info Kafka answers again" in tap.log()
         fleet.check(kafka.records(run.topic))
         tap.stop()
+
+
+def test_renewed_files_are_taken_at_sighup(run, tls, rabbitmq, pb, tmp_path):
+    """The broker's certificate and the CA that it trusts are exchanged under a daemon that runs: only SIGHUP helps."""
+    ca, cert, key = (tmp_path / name for name in ("ca.pem", "client.pem", "client.key"))
+
+    def put(authority, pair):
+        for source, target in ((authority.ca, ca), (pair[0], cert), (pair[1], key)):
+            shutil.copy(source, target)
+
+    def publish(sensor):
+        with Publisher(rabbitmq, persistent=True) as publisher:
+            publisher.raw(fleet.bundle(sensor, 5), {"sensorId": sensor})
+
+    def reload(pattern):
+        said = len(tap.log())
+        tap.process.signal(signal.SIGHUP)
+        tap.wait_log(pattern, after=said)
+        tap.wait_log(r"^info configuration loaded again", after=said)
+
+    fleet = Fleet(pb, sensors=2)
+    put(tls.ours, tls.client)
+    tap = run.tap(tls.kafka, rabbitmq, **{
+        "sink.kafka": tls.certificate((cert, key), **{"kafka.ssl.ca.location": ca})}).start()
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(bundle_of([b"\xff\xff\xff"]), {"sensorId": 100})
+    publish(100)
+    tap.wait_rest(frames=2)
+    try:
+        tls.restart(tls.renewed, tls.other.ca)
+        tap.wait_log(r"^warning Kafka refuses us.*kafka\.ssl\.ca\.location")
+        with Publisher(rabbitmq) as publisher:
+            publisher.raw(bundle_of([b"\xff\xff\xff"]), {"sensorId": 100})
+        publish(101)
+        tap.wait(lambda m: m("cbtap_inflight_frames") == 2)
+        # Half of a renewal: the daemon says so and waits for the rest.
+        cert.write_text("no certificate", encoding="utf-8")
+        reload(r"^error the TLS files have changed and cannot be used.*ssl\.certificate\.location")
+        put(tls.other, tls.foreign)
+        reload(r"^info the TLS files have changed: Kafka is connected to anew")
+        tap.wait_ready()
+        tap.wait_rest(frames=4)
+        fleet.check(tls.kafka.records(run.topic))
+        assert tap.metrics()("cbtap_sink_delivered_dead_letters_total") == 2
+        reload(r"^info configuration loaded again")
+        assert tap.log().count("Kafka is connected to anew") == 1, "nothing had changed"
+        tap.stop()
+    finally:
+        tls.restart(tls.good, tls.ours.ca)

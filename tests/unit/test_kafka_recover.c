@@ -3,6 +3,8 @@
  * What the Kafka sink does when librdkafka gives up: nothing is lost, order holds for each sensor, what Kafka
  * refuses alone is a dead letter and its neighbours are not.
  */
+#include <unistd.h>
+
 #include "kafka_bed.h"
 
 #define PARTITIONS    6
@@ -103,6 +105,46 @@ static void fatal_errors_under_load_lose_and_reorder_nothing(void **state)
     assert_true(bed_counter(bed, CBT_COUNT_producers_replaced) >= 2);
     assert_int_equal(atomic_load(&bed->stats.dead[CBT_DEAD_refused]), 0);
     bed_free(bed);
+}
+
+/* One of librdkafka's properties names it; nobody reads it, for the mock cluster speaks no TLS. */
+static char tls_file[] = "/tmp/cbtap-test-ca-XXXXXX";
+
+static void grow_tls_file(void)
+{
+    FILE *file = fopen(tls_file, "a");
+    assert_non_null(file);
+    fputc('\n', file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void renew_tls_files_often(struct bed *bed, struct load *loads)
+{
+    for (unsigned i = 1; i <= 8; i++) {
+        BED_AWAIT(atomic_load(&loads[0].submitted) >= i * 100);
+        grow_tls_file();
+        bed->sink->reload(bed->kafka);
+        BED_AWAIT(bed_counter(bed, CBT_COUNT_producers_replaced) >= i);
+        bed->sink->reload(bed->kafka); /* unchanged: nothing to do */
+    }
+}
+
+static void renewed_tls_files_under_load_lose_double_and_reorder_nothing(void **state)
+{
+    (void)state;
+    int fd = mkstemp(tls_file);
+    assert_true(fd >= 0);
+    close(fd);
+    struct bed *bed = new_bed();
+    bed_property(bed, "queue.buffering.max.messages", "5000");
+    bed_property(bed, "ssl.ca.location", tls_file);
+    bed_open(bed, WORKERS);
+    struct bed_found found = run_load(bed, renew_tls_files_often);
+    /* What is under way has its answer before the producer goes. */
+    assert_int_equal(found.records, WORKERS * WORKER_FRAMES * FRAME_RECORDS);
+    assert_int_equal(bed_counter(bed, CBT_COUNT_producers_replaced), 8);
+    bed_free(bed);
+    unlink(tls_file);
 }
 
 static void refuse_batches(struct bed *bed, struct load *loads)
@@ -400,6 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_sizes_are_those_of_the_format),
         cmocka_unit_test(fatal_errors_under_load_lose_and_reorder_nothing),
+        cmocka_unit_test(renewed_tls_files_under_load_lose_double_and_reorder_nothing),
         cmocka_unit_test(innocents_of_refused_batches_are_delivered_in_order),
         cmocka_unit_test(passing_errors_of_brokers_are_librdkafkas_to_retry),
         cmocka_unit_test(brokers_that_go_and_come_back_lose_nothing),
