@@ -24,7 +24,7 @@ build=(cmake ninja-build gcc g++ libc6-dev pkg-config protobuf-c-compiler protob
   libjsmn-dev libini-config-dev libsystemd-dev libxxhash-dev libssl-dev libcmocka-dev)
 tests=(clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 valgrind git curl procps
   python3 python3-pika python3-protobuf python3-redis python3-pytest python3-seccomp kcat rabbitmq-server redis-server
-  default-jre-headless maven systemd gnuplot-nox)
+  default-jre-headless maven systemd gnuplot-nox stunnel4)
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
