@@ -27,6 +27,7 @@
 #include "core/http_internal.h"
 
 #define NEVER_NS INT64_MAX
+#define BACKLOG  128 /* where it is full, a client's next try is a second away, and then two, and four */
 
 struct connection {
     int fd; /* -1: free */
@@ -286,8 +287,8 @@ int cbt_http_start(struct cbt_http **ret_http, const struct cbt_http_context *co
     }
     for (unsigned i = 0; i < http->slots; i++)
         http->connections[i].fd = -1;
-    rc = cbt_http_listen(context->options->http_listen, (int)http->connections_max, &http->listen_fd,
-                         &http->port, err);
+    rc = cbt_http_listen(context->options->http_listen, (int)http->connections_max + BACKLOG,
+                         &http->listen_fd, &http->port, err);
     if (rc != 0 || (rc = start_daemon(http, err)) != 0 || (rc = start_thread(http, err)) != 0)
         goto fail;
     *ret_http = http;
