@@ -99,6 +99,7 @@ def test_everything_works_under_the_filter(run, tls, redis, kafka, pb, action, d
         client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     tap.wait(lambda m: m("cbtap_source_connects_total", source="pubsub") == 2)
     tap.process.signal(signal.SIGHUP)
+    tap.wait_log(r"^info the TLS files are read with the next connection.* source=bus", after=said)
     tap.wait_log(r"^info configuration loaded again", after=said)
     tap.process.signal(signal.SIGUSR1)
     tap.wait_log(r"^info status ", after=said)
