@@ -15,7 +15,8 @@ def gap_counted(tap, reason):
                        what=f"a gap for the reason {reason}")
     assert metrics(GAPS) == 1 and metrics("cbtap_source_gap_seconds_total") > 0
     tap.wait_log(r"^warning the subscription is gone")
-    tap.wait_log(rf"^warning the subscription is back.* gap_ms=\d+ reason={reason}")
+    said = tap.wait_log(rf"^warning the subscription is back.* gap_ms=(\d+) reason={reason}")
+    assert int(said[1]) < 1000 * tap.slow, "Redis was there, but the subscription was not"
 
 
 def test_a_killed_client_and_a_restarted_redis(run, redis, kafka):
