@@ -4,8 +4,9 @@
  * of the socket brought; one that is larger than the buffer is written as it arrives.
  *
  * Failure: the disk is full, or fails. What of the write is in the file is cut off again, so that it ends
- * with a whole record; what is in memory only is for the owner, who hands it on or drops it. Nothing is
- * remembered of the failure: the next message is tried anew.
+ * with a whole record; what is in memory only is for the owner, who hands it on or drops it. The next
+ * message is tried anew, in a segment of its own, so that the one that failed can be deleted when it is
+ * delivered: that may be the very room that is missing.
  */
 #include <errno.h>
 #include <string.h>
@@ -44,6 +45,17 @@ static void cut(struct cbt_spool *spool, uint64_t at)
         spool->writing = false;
 }
 
+/* After a failure, and after a cut. A segment without a record is kept: the next one would have its name. */
+static void leave_segment(struct cbt_spool *spool)
+{
+    if (spool->writing && spool->last->bytes > CBT_SPOOL_SEGMENT_HEAD_BYTES) {
+        if (spool->feed != spool->last)
+            cbt_spool_segment_close(spool->last);
+        spool->writing = false;
+    }
+    cbt_spool_trim(spool);
+}
+
 static int make_segment(struct cbt_spool *spool, struct cbt_err *err)
 {
     struct cbt_spool_segment *last = spool->last;
@@ -70,8 +82,10 @@ static int write_bytes(struct cbt_spool *spool, size_t up_to, struct cbt_err *er
             continue;
         if (n <= 0) {
             int error = n < 0 ? errno : ENOSPC;
-            if (!(spool->in_record && is_split(spool)))
+            if (!(spool->in_record && is_split(spool))) {
                 cut(spool, spool->buffer_at + spool->written);
+                leave_segment(spool);
+            }
             return cbt_err_set(err, CBT_EIO, "cannot write to a segment in %s: %s", spool->options.dir,
                                strerror(error));
         }
@@ -211,9 +225,12 @@ void cbt_spool_abort(struct cbt_spool *spool)
     spool->in_record = false;
     if (!is_split(spool)) {
         spool->buffered = (size_t)(spool->record_at - spool->buffer_at);
+        if (!spool->writing && spool->pending == 0)
+            cbt_spool_seal(spool);
         return;
     }
     cut(spool, spool->record_at);
+    leave_segment(spool);
     spool->buffer_at = spool->record_at;
     spool->buffered = spool->written = 0;
     if (!spool->writing)

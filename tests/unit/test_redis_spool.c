@@ -249,7 +249,7 @@ static void without_the_disk_messages_go_on_and_it_is_told_once(void **state)
     assert_non_null(log);
     fclose(log);
     capture_begin(&captured);
-    limit_files(700);
+    limit_files(10);
     publish_numbers(f, 3, 40, 100);
     limit_files(RLIM_INFINITY);
     int64_t end_ns = cbt_now_ns() + 1100000000; /* a second of success ends the condition */
@@ -279,7 +279,7 @@ static void without_the_disk_nothing_overtakes_what_waits_there(void **state)
     connect_source(f);
     publish_numbers(f, 0, 3, 100);
     assert_int_equal(feed(f), 2);
-    limit_files(700);
+    limit_files(10);
     publish_numbers(f, 3, 20, 100);
     limit_files(RLIM_INFINITY);
     assert_int_equal(f->receiver.pushed_count, 2);

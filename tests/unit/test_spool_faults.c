@@ -251,7 +251,7 @@ static void a_disk_that_is_full_amid_a_large_message_takes_the_next(void **state
     limit_files(CBT_SPOOL_BUFFER_BYTES + 5000);
     assert_int_equal(append(bed, 1, 3 * CBT_SPOOL_BUFFER_BYTES), CBT_EIO);
     /* Its end alone does not fit. */
-    assert_int_equal(append(bed, 2, CBT_SPOOL_BUFFER_BYTES + 4900), CBT_EIO);
+    assert_int_equal(append(bed, 2, CBT_SPOOL_BUFFER_BYTES + 4970), CBT_EIO);
     limit_files(RLIM_INFINITY);
     write_down(bed, 3, 100);
     take(bed, 0, 100);
@@ -262,6 +262,34 @@ static void a_disk_that_is_full_amid_a_large_message_takes_the_next(void **state
     take(bed, 0, 100);
     take(bed, 3, 100);
     nothing_to_take(bed);
+}
+
+/* The disk is full of what is delivered already: that goes, and the next message finds room. */
+static void a_full_disk_is_relieved_by_what_is_delivered(void **state)
+{
+    struct bed *bed = *state;
+    struct cbt_spool_message message;
+    const uint8_t *body = NULL;
+    unsigned failed = 0;
+    signal(SIGXFSZ, SIG_IGN);
+    bed->options.segment_bytes = 1 << 20;
+    open_spool(bed);
+    limit_files(2000);
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_int_equal(append(bed, i, 100), 0);
+        if (cbt_spool_flush(bed->spool, NULL) == 0) {
+            cbt_spool_settle(bed->spool, take(bed, i, 100));
+            continue;
+        }
+        failed++;
+        assert_true(cbt_spool_unwritten(bed->spool, &message, &body));
+        assert_false(cbt_spool_unwritten(bed->spool, &message, &body));
+        assert_int_equal(count_files(bed->dir, ".spool"), 0);
+    }
+    limit_files(RLIM_INFINITY);
+    assert_in_range(failed, 5, 10); /* 14 messages fill a file */
+    nothing_to_take(bed);
+    assert_int_equal(cbt_spool_counts(bed->spool)->messages, 0);
 }
 
 static void a_segment_that_cannot_be_made_is_made_later(void **state)
@@ -324,6 +352,7 @@ int main(void)
         CASE(a_broken_checkpoint_delivers_all_again),
         CASE(a_full_disk_leaves_what_was_not_written_to_the_owner),
         CASE(a_disk_that_is_full_amid_a_large_message_takes_the_next),
+        CASE(a_full_disk_is_relieved_by_what_is_delivered),
         CASE(a_segment_that_cannot_be_made_is_made_later),
         CASE(a_segment_that_cannot_be_opened_is_no_damage),
     };
