@@ -93,7 +93,7 @@ int kafka_reach(rd_kafka_t *rk, const struct kafka_fault *fault, const char *ser
         rd_kafka_poll(rk, 0); /* errors */
     } while (failed != RD_KAFKA_RESP_ERR_NO_ERROR && cbt_now_ns() < deadline);
     if (failed != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return cbt_err_set(err, CBT_EIO, "no answer from Kafka at %s: %s; %s", servers,
+        return cbt_err_set(err, CBT_EIO, "no answer from Kafka at %.64s: %.200s; %s", servers,
                            fault->text[0] != '\0' ? fault->text : rd_kafka_err2str(failed),
                            hint(fault->code, fault->text));
     *ret_brokers = metadata->broker_cnt;
