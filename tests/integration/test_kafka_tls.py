@@ -18,7 +18,7 @@ from process import ServiceError
 from test_dlq import dlq
 
 # TLS is librdkafka's.
-pytestmark = pytest.mark.without("thread")
+pytestmark = pytest.mark.without("address", "thread")
 
 NAMES = "DNS:kafka.example,IP:127.0.0.1"
 PASSWORD = "right-s3cret-m4rker"

@@ -10,6 +10,9 @@ from events import Fleet
 from harness import OVERDRAWN_BYTES_MAX
 from process import until
 
+# Under a sanitizer the short fault matrix (tests/stress) goes the same ways.
+pytestmark = pytest.mark.without("address", "thread")
+
 MIB = 1 << 20
 # What cbtap holds besides inflight_bytes: librdkafka's own buffers, arenas, stacks, code. A sanitizer multiplies it.
 MEMORY_CONSTANT_BYTES = 64 * MIB

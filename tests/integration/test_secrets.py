@@ -13,6 +13,9 @@ from bus import Publisher
 from process import until
 from redis_service import Redis
 
+# It is about text, not memory.
+pytestmark = pytest.mark.without("address", "thread")
+
 SECRET = "s3cret-m4rker"
 FILES = ("config", "file", "environment")
 PAGES = ("/", "/healthz", "/readyz", "/status.json", "/metrics", f"/{SECRET[:3]}")
@@ -64,7 +67,6 @@ def outputs_of(*argv, status=None):
     return done.stdout, done.stderr
 
 
-@pytest.mark.without("thread")
 @pytest.mark.parametrize("how", FILES)
 def test_no_command_shows_one(run, tmp_path, how):
     value = given(how, tmp_path)
@@ -80,7 +82,6 @@ def test_no_command_shows_one(run, tmp_path, how):
     assert_kept(*outputs_of(run.binary, "dlq", "list", "-c", config, "-s", "cbtap.log.level=debug"))
 
 
-@pytest.mark.without("thread")
 def test_no_error_shows_one(run, tmp_path):
     good = everywhere(SECRET, SECRET)
     broken = [
@@ -120,7 +121,6 @@ def test_no_error_shows_one(run, tmp_path):
         assert "amqp" in err.lower() or "rabbitmq" in err.lower(), err
 
 
-@pytest.mark.without("thread")
 def test_the_daemon_shows_none_at_debug_level(run, rabbitmq, kafka, pb, log_dir):
     """A Redis that knows the secret, a broker and a Kafka that do not; then a reload."""
     with Redis(log_dir, password=SECRET) as redis:
@@ -155,7 +155,6 @@ def start(run, tmp_path, *words, **options):
     return daemon
 
 
-@pytest.mark.without("thread")
 def test_the_process_list_shows_none_and_a_warning_is_given(run, tmp_path):
     words = [f"source.pubsub.password={SECRET}", f"source.bus.url=amqp://guest:{SECRET}@127.0.0.1:1/%2F",
              f"sink.kafka.kafka.sasl.password={SECRET}", "sink.kafka.kafka.ssl.key.password=${MARKER}"]
@@ -190,7 +189,6 @@ def unlimited_core():
     resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
 
 
-@pytest.mark.without("address", "thread")
 def test_no_core_is_dumped_unless_asked_for(run, tmp_path):
     (tmp_path / "on").mkdir()
     on = start(run, tmp_path / "on", "-s", "cbtap.core_dumps=true", preexec_fn=unlimited_core)

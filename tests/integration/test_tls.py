@@ -170,6 +170,7 @@ def test_load_through_tls_arrives_in_order(run, kafka, pb, scale, tls):
     fleet.check(kafka.records(run.topic))
 
 
+@pytest.mark.without("address")  # it takes long
 def test_expired_then_renewed_by_another_ca_goes_on_without_a_restart(run, kafka, pb, tls, tmp_path):
     ca = tmp_path / "ca.pem"
     shutil.copy(tls.ours.ca, ca)
@@ -193,6 +194,7 @@ def test_expired_then_renewed_by_another_ca_goes_on_without_a_restart(run, kafka
         tls.restart(tls.good)
 
 
+@pytest.mark.without("address")  # it takes long
 def test_missing_client_certificate_is_named(check, tls):
     for version in ("tlsv1.3", "tlsv1.2"):
         tls.restart(tls.good, **{"ssl_options.fail_if_no_peer_cert": "true", "ssl_options.versions.1": version})
