@@ -95,12 +95,16 @@ class Trial:
     def delivered(self):
         return self.sampler.samples[-1][2]["delivered"] if self.sampler.samples else 0
 
-    def wait_flow(self, events=1):
-        """Waits until the daemon has delivered so many more."""
+    def wait_flow(self, events=1, more=True):
+        """Waits until the daemon has delivered so many more; more: under load, whatever of that has ended."""
         samples = self.sampler.samples
         life, before = self.daemon.lives, self.delivered()
-        until(self.under_load(lambda: samples and samples[-1][1] == life and samples[-1][2]["delivered"] >= before + events),
-              FLOW_TIMEOUT_S * self.bed.scale.slow, lambda: f"{events} more to be delivered:\n{self.daemon.log()[-3000:]}")
+
+        def flows():
+            return samples and samples[-1][1] == life and samples[-1][2]["delivered"] >= before + events
+
+        until(self.under_load(flows) if more else flows, FLOW_TIMEOUT_S * self.bed.scale.slow,
+              lambda: f"{events} more to be delivered:\n{self.daemon.log()[-3000:]}")
 
     def wait_stall(self, seconds=0.5):
         """Waits until nothing was delivered for so long; the time of the last delivery before."""
