@@ -10,6 +10,7 @@ Exit status 1 when a promise broke.
 """
 import argparse
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -23,7 +24,7 @@ import cases_kafka  # noqa: E402,F401
 import cases_rabbitmq  # noqa: E402,F401
 import cases_redis  # noqa: E402,F401
 from bed import Bed  # noqa: E402
-from cases import chosen  # noqa: E402
+from cases import ALL, chosen  # noqa: E402
 from report import Table  # noqa: E402
 from trial import Trial  # noqa: E402
 
@@ -77,7 +78,7 @@ def main():
                     run_once(bed, case, number, table)
     print(table.text())
     if options.report:
-        table.write(options.report, "tools/chaos.sh " + f"{options.minutes:g}" if options.minutes else "tests/stress/chaos.py")
+        table.write(options.report, shlex.join(["tools/chaos.sh", f"{options.minutes:g}", *options.cases]), ALL)
     return 1 if table.failures else 0
 
 

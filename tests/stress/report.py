@@ -7,8 +7,8 @@ import statistics
 import subprocess
 
 MARKS = ("<!-- written by tools/chaos.sh: begin -->", "<!-- written by tools/chaos.sh: end -->")
-HEAD = """| case | runs | events sent | missing | duplicates | out of order | flows again after, s | memory, MiB |
-|---|---|---|---|---|---|---|---|"""
+HEAD = """| case | runs | events sent | missing | duplicates | out of order | flows again after, s | memory, MiB | commit |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def machine():
@@ -32,7 +32,7 @@ def put_between(path, marks, text):
 
 
 class Table:
-    """Gathers the rows of every run of every case."""
+    """Gathers the rows of every run of every case. Cases that fail have a row, too: it says so."""
 
     def __init__(self, cases):
         self.cases = cases
@@ -47,22 +47,29 @@ class Table:
 
     def line(self, case):
         rows = self.rows[case.name]
+        failed = f" **{len(self.failures[case.name])} FAILED: {self.failures[case.name][0]}**" if case.name in self.failures else ""
         if not rows:
-            return f"| {case.name} | 0 | | | | | | |"
+            return f"| {case.name} | 0{failed} | | | | | | | {commit()} |"
         sums = {key: sum(row[key] for row in rows) for key in ("sent", "missing", "duplicates", "out_of_order")}
         seconds = [s for row in rows for s in row["recoveries"]]
         again = f"{statistics.median(seconds):.2f} (worst of {len(seconds)}: {max(seconds):.2f})" if seconds else "never stopped"
         missing = f"{sums['missing']:,}" + (f" ({case.may_miss})" if case.may_miss else "")
-        return (f"| {case.name} | {len(rows)} | {sums['sent']:,} | {missing} | {sums['duplicates']:,} | "
-                f"{sums['out_of_order']} | {again} | {max(row['rss_mib'] for row in rows):.0f} |")
+        notes = "".join(f"; {note}" for row in rows for note in row["notes"])
+        return (f"| {case.name}{notes} | {len(rows)}{failed} | {sums['sent']:,} | {missing} | {sums['duplicates']:,} | "
+                f"{sums['out_of_order']} | {again} | {max(row['rss_mib'] for row in rows):.0f} | {commit()} |")
 
     def text(self):
-        lines = [HEAD, *map(self.line, self.cases)]
-        lines += [f"\nFAILED {name}: {error}" for name, errors in self.failures.items() for error in errors]
-        notes = [f"{case.name}: {note}" for case in self.cases for row in self.rows[case.name] for note in row["notes"]]
-        return "\n".join(lines + ([""] if notes else []) + notes)
+        return "\n".join([HEAD, *map(self.line, self.cases)])
 
-    def write(self, path, command):
+    def write(self, path, command, order):
+        """The rows of this run, and those of earlier ones for the cases that it did not have."""
+        lines = {}
+        with open(path, encoding="utf-8") as f:
+            for line in f.read().split(MARKS[0])[1].split(MARKS[1])[0].split("\n") + list(map(self.line, self.cases)):
+                name = re.match(r"\| (\w+: [^|;]+?)(?: \||;)", line)
+                if name:
+                    lines[name[1]] = line
         when = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-        about = f"`{command}`, {when}, commit {commit()}, {machine()}, everything on this one machine."
-        put_between(path, MARKS, f"{about}\n\n{self.text()}")
+        about = f"Last run: `{command}`, {when}, on {machine()}, everything on this one machine."
+        rows = "\n".join(lines[case.name] for case in order if case.name in lines)
+        put_between(path, MARKS, f"{about}\n\n{HEAD}\n{rows}")
