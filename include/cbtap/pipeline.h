@@ -27,7 +27,8 @@ void cbt_pipeline_free(struct cbt_pipeline *pipeline);
 /* /readyz. @thread any */
 bool cbt_pipeline_ready(struct cbt_pipeline *pipeline, char *ret_reasons, size_t reasons_bytes);
 
-/* SIGHUP: filters of `config` take effect, and TLS files that changed. `config` must outlive the pipeline. @thread main */
+/* SIGHUP: filters of `config` take effect, and TLS files that changed. `config` must outlive the pipeline.
+ * @thread main */
 int cbt_pipeline_reload(struct cbt_pipeline *pipeline, const struct cbt_config *config, struct cbt_err *err);
 
 /* SIGUSR1: a summary to the log. @thread main */

@@ -126,10 +126,11 @@ bool cbt_config_text_ok(const char *text, size_t len, size_t *ret_offset, const 
 
 /* config_secret.c: whether a property of librdkafka, by its own name, holds a secret. */
 bool cbt_config_secret_property(const char *key);
-/* The password of scheme://USER:PASSWORD@HOST, whatever else is wrong with the URL; empty where there is none. */
+/* The password of scheme://USER:PASSWORD@HOST, whatever else is wrong with the URL; empty where there is
+ * none. */
 struct cbt_text cbt_config_url_password(const char *url);
-/* What of a "section.key=value" is a secret in clear text; empty where there is none, or where ${NAME} or @FILE
- * names it. */
+/* What of a "section.key=value" is a secret in clear text; empty where there is none, or where ${NAME} or
+ * @FILE names it. */
 struct cbt_text cbt_config_override_secret(const char *override);
 
 /* config_nearest.c: edits (insert, delete, replace, swap neighbours) from `a` to `b`, whatever the case. */
