@@ -18,9 +18,11 @@ def machine():
 
 
 def commit():
-    here = os.path.dirname(os.path.abspath(__file__))
-    said = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return said.stdout.strip() or "an unknown commit"
+    """What was tested; a plus sign: with changes of more than documents."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+    said = subprocess.run(["git", "-C", root, "describe", "--always"], capture_output=True, text=True, check=False)
+    same = subprocess.run(["git", "-C", root, "diff", "--quiet", "HEAD", "--", ":!docs"], check=False).returncode == 0
+    return (said.stdout.strip() or "unknown") + ("" if same else "+")
 
 
 def put_between(path, marks, text):
