@@ -68,31 +68,21 @@ def servers(log_dir):
         close_all(all_three)
 
 
-def again_serving(server):
-    """A test before may have failed while the server was paused or down."""
-    if server.alive():
-        server.resume()
-    else:
-        server.start()
-    server.wait_ready()
-    return server
-
-
 @pytest.fixture
 def rabbitmq(servers):
-    server = again_serving(servers[0])
+    server = servers[0].again()
     server.declare_exchanges()
     yield server
 
 
 @pytest.fixture
 def redis(servers):
-    yield again_serving(servers[1])
+    yield servers[1].again()
 
 
 @pytest.fixture
 def kafka(servers):
-    server = again_serving(servers[2])
+    server = servers[2].again()
     yield server
     if server.alive():
         server.resume()

@@ -68,6 +68,14 @@ class Metrics:
         assert 0 <= self.open_events() <= workers * HANDED_OVER_EVENTS_MAX, f"{self.open_events()} events open:\n{self}"
 
 
+def changed(sections, changes):
+    """A configuration with changes {"section": {"key": value}}; a value None takes the key out."""
+    for section, keys in changes.items():
+        have = sections.get(section, {}) | keys
+        sections[section] = {key: value for key, value in have.items() if value is not None}
+    return sections
+
+
 class Cbtap:
     """One cbtap daemon: the same configuration over several lives."""
 

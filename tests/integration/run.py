@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 
-from harness import Cbtap
+from harness import Cbtap, changed
 
 
 class Scale:
@@ -56,13 +56,9 @@ class Run:
             self.queues_of.append(rabbitmq)
         if redis:
             sections["source.pubsub"] = {"type": "redis", "host": redis.host, "port": redis.port}
-        for section, keys in changes.items():
-            have = sections.setdefault(section, {})
-            have.update(keys)
-            sections[section] = {key: value for key, value in have.items() if value is not None}
         directory = self.directory / f"tap-{len(self.taps)}"
         directory.mkdir()
-        tap = Cbtap(self.binary, directory, sections, self.scale.slow, SANITIZER_ENV)
+        tap = Cbtap(self.binary, directory, changed(sections, changes), self.scale.slow, SANITIZER_ENV)
         self.taps.append(tap)
         return tap
 

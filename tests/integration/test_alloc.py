@@ -3,9 +3,7 @@
 import io
 import os
 import signal
-import socket
 import struct
-import threading
 import zipfile
 
 import pytest
@@ -15,6 +13,7 @@ from bus import Publisher
 from events import UNIX_EPOCH_TICKS, Fleet, TICKS_PER_SECOND, zip_of
 from harness import Metrics
 from process import until
+from proxy import Proxy
 
 PAGES = ("/", "/status.json", "/metrics", "/healthz", "/readyz")
 NOTIFICATION = b'{"docs": [{"process_name": "a.exe"}, {"process_name": "b.exe"}], "sensor_id": 100}'
@@ -189,55 +188,6 @@ def test_dead_letter_without_memory_waits_for_its_file(run, rabbitmq, kafka, pb,
         tap.wait(lambda m: m("cbtap_inflight_events") == 1 or m.at_rest(), what="the dead letter to be on its way")
     tap.wait_rest(frames=1)
     assert len([name for name in os.listdir(run.dead_dir) if name.endswith(".bin")]) == 1
-
-
-class Proxy:
-    """Between a daemon and a server: it drops all connections when it is told to."""
-
-    def __init__(self, port):
-        self.upstream = port
-        self.pairs = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.upstream))
-            self.pairs.append((near, far))
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def pump(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def drop(self):
-        pairs, self.pairs = self.pairs, []
-        for near, far in pairs:
-            for end in (near, far):
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-                end.close()
-
-    def close(self):
-        self.listener.close()
-        self.drop()
 
 
 @pytest.fixture

@@ -175,6 +175,14 @@ class Service:
         self.process.signal(signal.SIGKILL)
         self.process.wait(30)
 
+    def again(self):
+        """Serving, whatever became of it: never started, paused, stopped or killed."""
+        if self.alive():
+            self.resume()
+            self.wait_ready()
+            return self
+        return self.start()
+
     def restart(self, orderly=True):
         if orderly:
             self.stop()

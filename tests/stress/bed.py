@@ -36,13 +36,7 @@ class Bed:
     def _server(self, kind, make):
         if kind not in self.servers:
             self.servers[kind] = make()
-        server = self.servers[kind]
-        if server.alive():
-            server.resume()
-        else:
-            server.start()
-        server.wait_ready()
-        return server
+        return self.servers[kind].again()
 
     def rabbitmq(self):
         server = self._server("rabbitmq", lambda: RabbitMQ(self.log_dir))

@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from bus import queue_depth
-from harness import Cbtap
+from harness import Cbtap, changed
 from load import EVENTS_EACH, ROUND, Load, binary_of, verify
 from process import until
 from run import SANITIZER_ENV
@@ -59,12 +59,8 @@ class Trial:
                                       "prefetch": PREFETCH}
         if redis:
             sections["source.pubsub"] = {"type": "redis", "host": redis.host, "port": redis.port}
-        for section, keys in changes.items():
-            have = sections.setdefault(section, {})
-            have.update(keys)
-            sections[section] = {key: value for key, value in have.items() if value is not None}
         env = self.bed.fault_env(SANITIZER_ENV, self.directory) if faults else SANITIZER_ENV
-        self.daemon = Cbtap(self.bed.cbtap, self.directory, sections, self.bed.scale.slow, env, launcher)
+        self.daemon = Cbtap(self.bed.cbtap, self.directory, changed(sections, changes), self.bed.scale.slow, env, launcher)
         self.sampler = Sampler(self.daemon)
         self.sampler.start()
         if started:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A TCP proxy that a test may cut without a word, or slow down."""
+"""A TCP proxy that a test may drop, cut without a word, or slow down."""
 import socket
 import threading
 import time
@@ -65,7 +65,12 @@ class Proxy:
         for connection in self.connections:
             connection.cut.set()
 
+    def drop(self):
+        """Ends the connections that there are, for both sides to see."""
+        connections, self.connections = self.connections, []
+        for connection in connections:
+            connection.close()
+
     def close(self):
         self.listener.close()
-        for connection in self.connections:
-            connection.close()
+        self.drop()
