@@ -18,14 +18,14 @@ static bool path_of(char *path, size_t size, const char *fault)
     return folder != NULL && snprintf(path, size, "%s/%s", folder, fault) < (int)size;
 }
 
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *req, struct addrinfo **pai)
 {
     char path[4096];
     if (path_of(path, sizeof(path), "dns") && access(path, F_OK) == 0)
         return EAI_AGAIN;
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
     *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
-    return real(node, service, hints, ret);
+    return real(name, service, req, pai);
 }
 
 int rd_kafka_poll(rd_kafka_t *rk, int timeout_ms)
