@@ -14,6 +14,11 @@ struct cbt_format_options {
     const char *server_url;  /* NULL or "": no links; need not end in '/' */
     bool float_time;
     const char *profile; /* json.profile; NULL: documented */
+    /* Of table and csv alone. */
+    const char *fields; /* keys of the json format, separated by commas; NULL or "": the format's choice */
+    const char *type;   /* csv: the only type that comes, for that choice; NULL: there are several */
+    unsigned width;     /* table: columns of the terminal; 0: lines are whole */
+    bool colours;       /* table: the type in colour, by escape sequences */
 };
 
 struct cbt_format {
@@ -21,6 +26,9 @@ struct cbt_format {
     /* Its records say type, sensor_id and host in headers, where the sink has such; the value alone would
      * not. */
     bool headers;
+    /* NULL, or: appends what stands before the first event, which may be nothing. A newline is to follow
+     * where it is something. @thread main */
+    void (*head)(const void *self, struct cbt_buf *out);
     /* Copies what it needs of the options. One instance serves all workers: encode only reads it. @thread
      * main */
     int (*open)(void **ret_self, const struct cbt_format_options *options, struct cbt_err *err);

@@ -6,6 +6,7 @@
 #include "encode_check.h"
 #include "json_event_check.h"
 #include "leef_check.h"
+#include "people_check.h"
 
 static inline void leef_check_event(const struct cbt_event *event, struct cbt_text leef)
 {
@@ -61,12 +62,41 @@ static inline void raw_check_event(const struct cbt_event *event, struct cbt_tex
                "%zu bytes of %zu", raw.len, event->raw.len);
 }
 
+static inline void table_check_event(const struct cbt_event *event, struct cbt_text line)
+{
+    const char *fault = table_fault(line);
+    FUZZ_CHECK(fault == NULL, "%s: %s: %.*s", cbt_event_type_name(event->type), fault, FUZZ_SHOWN(line));
+}
+
+static inline void csv_check_event(const struct cbt_event *event, struct cbt_text line)
+{
+    static unsigned fields;
+    if (fields == 0) {
+        struct exact_buf head;
+        record_init(&head, 0, 0, SIZE_MAX / 4);
+        const struct cbt_format *csv = cbt_format_find("csv");
+        void *self = format_open(csv, false, false, NULL);
+        csv->head(self, &head.buf);
+        csv->close(self);
+        fields = 1;
+        for (const uint8_t *c = head.buf.begin; c < head.buf.pos; c++)
+            fields += *c == ',';
+        exact_free(&head);
+    }
+    const char *fault = csv_fault(line, fields);
+    FUZZ_CHECK(fault == NULL, "%s: %s: %.*s", cbt_event_type_name(event->type), fault, FUZZ_SHOWN(line));
+}
+
 static inline void format_check(const struct cbt_event *event, struct cbt_text bytes)
 {
     static const struct {
         const char *format;
         void (*check)(const struct cbt_event *event, struct cbt_text bytes);
-    } rows[] = {{"json", json_check_event}, {"leef", leef_check_event}, {"raw", raw_check_event}};
+    } rows[] = {{"json", json_check_event},
+                {"leef", leef_check_event},
+                {"raw", raw_check_event},
+                {"table", table_check_event},
+                {"csv", csv_check_event}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(rows[i].format, FUZZ_FORMAT) == 0)
             rows[i].check(event, bytes);
