@@ -171,7 +171,7 @@ static int unknown_section(const struct cbt_settings *settings, const struct cbt
 }
 
 static int take_source(struct cbt_config *config, const struct cbt_settings *settings,
-                       const struct cbt_section *section, struct cbt_err *err)
+                       struct cbt_section *section, struct cbt_err *err)
 {
     const struct cbt_section_type *type = NULL;
     struct cbt_source_config *source = &config->sources[config->source_count];
@@ -183,8 +183,16 @@ static int take_source(struct cbt_config *config, const struct cbt_settings *set
         return rc;
     source->type = type->type;
     config->source_count++;
-    return fill(settings, section, type->kind,
-                type->kind == CBT_SECTION_amqp ? (void *)&source->amqp : (void *)&source->redis, err);
+    if (type->kind == CBT_SECTION_redis)
+        rc = cbt_config_take_redis_cb_conf(settings, section, err);
+    if (rc == 0)
+        rc = fill(settings, section, type->kind,
+                  type->kind == CBT_SECTION_amqp ? (void *)&source->amqp : (void *)&source->redis, err);
+    /* The url's default has a user and a password. */
+    if (rc == 0 && type->kind == CBT_SECTION_amqp && *source->amqp.cb_conf &&
+        !cbt_section_setting(section, "url"))
+        source->amqp.url = "amqp://127.0.0.1/%2F";
+    return rc;
 }
 
 static int take_sink(struct cbt_config *config, const struct cbt_settings *settings,
@@ -212,7 +220,7 @@ static int take_named_sections(struct cbt_config *config, const struct cbt_setti
     if (!config->sources || !config->sinks)
         return cbt_err_set(err, CBT_ENOMEM, "out of memory");
     for (size_t i = 0; i < settings->count && rc == 0; i++) {
-        const struct cbt_section *section = &settings->sections[i];
+        struct cbt_section *section = &settings->sections[i];
         if (strncasecmp(section->name, "source.", 7) == 0)
             rc = take_source(config, settings, section, err);
         else if (strncasecmp(section->name, "sink.", 5) == 0)

@@ -151,6 +151,16 @@ static int check_amqp(const struct cbt_source_config *source, const struct cbt_s
     if (!any)
         return at_fault(settings, section, "events", err,
                         "is empty and raw is false: nothing would be received");
+    if (*source->amqp.cb_conf && cbt_config_url_has_user(source->amqp.url))
+        return at_fault(settings, section, "url", err,
+                        "has a user, and cb_conf gives user and password, too; leave them out of url "
+                        "(amqp://HOST/%2F), or leave cb_conf out");
+    struct cbt_err why;
+    if (*source->amqp.cb_conf && cbt_config_check_amqp_cb_conf(&source->amqp, &why) != 0) {
+        at_fault(settings, section, "cb_conf", err, why.text);
+        err->rc = why.rc;
+        return why.rc;
+    }
     if (!*source->amqp.queue || strlen(source->amqp.queue) > 255)
         return at_fault(settings, section, "queue", err, "the queue needs a name of 1 to 255 bytes");
     return 0;

@@ -114,6 +114,18 @@ static int add_setting(struct cbt_section *section, const char *key, const char 
     return 0;
 }
 
+int cbt_section_add(struct cbt_section *section, const char *key, const char *value, struct cbt_err *err)
+{
+    int rc = add_setting(section, key, value, 0, err);
+    if (rc == 0) {
+        struct cbt_setting *added = &section->settings[section->count - 1];
+        added->value = strdup(value);
+        if (!added->value)
+            rc = out_of_memory(err);
+    }
+    return rc;
+}
+
 static int read_whole(const char *path, char **ret_text, size_t *ret_len, struct cbt_err *err)
 {
     int rc = 0;

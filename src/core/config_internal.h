@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "cbtap/cb_conf.h"
 #include "cbtap/config.h"
 #include "cbtap/text.h"
 
@@ -112,6 +113,23 @@ const struct cbt_setting *cbt_section_setting(const struct cbt_section *section,
 int cbt_setting_err(const struct cbt_settings *settings, const struct cbt_section *section,
                     const struct cbt_setting *setting, struct cbt_err *err, enum cbt_rc rc, const char *fmt,
                     ...) __attribute__((format(printf, 6, 7)));
+
+/* Adds a setting of our own making, where there is none of that key; pointers to the section's settings are
+ * void. */
+int cbt_section_add(struct cbt_section *section, const char *key, const char *value, struct cbt_err *err);
+
+/* config_cb_conf.c: whether scheme://USER@HOST:PORT/ has that part. */
+bool cbt_config_url_has_user(const char *url);
+bool cbt_config_url_has_port(const char *url);
+/* Puts host and port of the section's cb_conf in, where it does not set them itself. */
+int cbt_config_take_redis_cb_conf(const struct cbt_settings *settings, struct cbt_section *section,
+                                  struct cbt_err *err);
+/* Reads cb_conf, which is set, and finds user and password in it, unless sasl is external; *ret_port is its
+ * port where url has none. */
+int cbt_config_read_amqp_cb_conf(const struct cbt_options_amqp *amqp, struct cbt_cb_conf *ret_conf,
+                                 uint16_t *ret_port, struct cbt_err *err);
+/* Whether cb_conf, which is set, gives what is wanted of it now. */
+int cbt_config_check_amqp_cb_conf(const struct cbt_options_amqp *amqp, struct cbt_err *err);
 
 /* config_value.c: ${NAME}, $$, @FILE, @@. The result is malloc'ed. */
 int cbt_config_substitute(const char *raw, char **ret_value, struct cbt_err *err);

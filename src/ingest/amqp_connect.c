@@ -44,7 +44,7 @@ int cbt_amqp_close_error(struct cbt_err *err, uint16_t code, amqp_bytes_t text, 
     switch (code) {
     case AMQP_ACCESS_REFUSED:
         rc = CBT_EREFUSED;
-        hint = " (user and password of the url, and the user's permissions)";
+        hint = " (user and password of url or cb_conf, and the user's permissions)";
         break;
     case AMQP_NOT_ALLOWED:
         rc = CBT_EREFUSED;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cbtap/log.h"
+#include "core/config_internal.h"
 #include "ingest/source_amqp.h"
 
 #define MS_PER_S 1000
@@ -28,6 +29,30 @@ static int read_url(struct cbt_amqp_settings *s, struct cbt_err *err)
             "url ends in '/', which names the virtual host ''; the virtual host '/' is written "
             "/%%2F, or left out together with the '/'");
     s->broker = broker;
+    return CBT_OK;
+}
+
+int cbt_amqp_settings_renew(struct cbt_amqp_settings *s, struct cbt_err *err)
+{
+    if (s->options->cb_conf[0] == '\0')
+        return CBT_OK;
+    uint16_t port = (uint16_t)s->broker.port;
+    struct cbt_cb_conf *conf = malloc(sizeof(*conf));
+    if (conf == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for cb_conf");
+    int rc = cbt_config_read_amqp_cb_conf(s->options, conf, &port, err);
+    if (rc != 0) {
+        free(conf);
+        return cbt_err_prefix(err, "cb_conf");
+    }
+    cbt_cb_conf_wipe(s->cb_conf);
+    free(s->cb_conf);
+    s->cb_conf = conf;
+    s->broker.port = port;
+    if (strcmp(s->options->sasl, "external") != 0) {
+        s->broker.user = conf->RabbitMQUser.text;
+        s->broker.password = conf->RabbitMQPassword.text;
+    }
     return CBT_OK;
 }
 
@@ -152,8 +177,9 @@ int cbt_amqp_settings_read(struct cbt_amqp_settings *ret_settings, const struct 
         return cbt_err_set(err, CBT_EINVAL, "queue: names that begin with 'amq.' are the broker's own");
     if (options->heartbeat_ms % MS_PER_S != 0)
         return cbt_err_set(err, CBT_EINVAL, "heartbeat_ms is a whole number of seconds, e.g. 10000");
-    if ((rc = read_url(&s, err)) != 0 || (rc = check_tls(&s, err)) != 0 ||
-        (rc = read_patterns(&s, err)) != 0 || (rc = read_arguments(&s, err)) != 0) {
+    if ((rc = read_url(&s, err)) != 0 || (rc = cbt_amqp_settings_renew(&s, err)) != 0 ||
+        (rc = check_tls(&s, err)) != 0 || (rc = read_patterns(&s, err)) != 0 ||
+        (rc = read_arguments(&s, err)) != 0) {
         cbt_amqp_settings_free(&s);
         return rc;
     }
@@ -163,6 +189,8 @@ int cbt_amqp_settings_read(struct cbt_amqp_settings *ret_settings, const struct 
 
 void cbt_amqp_settings_free(struct cbt_amqp_settings *s)
 {
+    cbt_cb_conf_wipe(s->cb_conf);
+    free(s->cb_conf);
     free(s->url);
     free(s->events);
     free(s->patterns);

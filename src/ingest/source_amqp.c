@@ -99,7 +99,14 @@ static int amqp_connect(void *arg, struct cbt_err *err)
 {
     struct cbt_amqp *self = arg;
     struct cbt_amqp_session session = {0};
-    int rc = cbt_amqp_login(&self->conn, &self->settings, self->client_name, &session, err);
+    int rc = cbt_amqp_settings_renew(&self->settings, err);
+    if (rc != 0) {
+        /* As of a broker that refuses: somebody must set it right. */
+        rc = rc == CBT_EINVAL ? CBT_EREFUSED : rc;
+        err->rc = (enum cbt_rc)rc;
+        return rc;
+    }
+    rc = cbt_amqp_login(&self->conn, &self->settings, self->client_name, &session, err);
     self->was_away = self->was_away || (self->consumed && !session.reached);
     if (rc != 0)
         return rc;

@@ -13,6 +13,7 @@
 #include <amqp_framing.h>
 #include <string.h>
 
+#include "cbtap/cb_conf.h"
 #include "cbtap/dead_letter_dir.h"
 #include "cbtap/source.h"
 
@@ -43,7 +44,8 @@ static inline bool cbt_amqp_is(amqp_bytes_t bytes, const char *literal, size_t l
 struct cbt_amqp_settings {
     const struct cbt_source_config *config;
     const struct cbt_options_amqp *options;
-    char *url;                          /* owns the strings of `broker` */
+    char *url;                          /* owns the strings of `broker`, but for what is cb_conf's */
+    struct cbt_cb_conf *cb_conf;        /* as last read; NULL: there is none */
     struct amqp_connection_info broker; /* the password never goes into a text */
     char *events;                       /* owns the patterns */
     const char **patterns;              /* routing keys to bind on api.events */
@@ -56,6 +58,9 @@ struct cbt_amqp_settings {
 int cbt_amqp_settings_read(struct cbt_amqp_settings *ret_settings, const struct cbt_source_config *config,
                            struct cbt_err *err);
 void cbt_amqp_settings_free(struct cbt_amqp_settings *settings);
+/* Reads cb_conf, where there is one, and puts what it gives into `broker`: passwords may have been changed
+ * since. @thread main, receiver */
+int cbt_amqp_settings_renew(struct cbt_amqp_settings *settings, struct cbt_err *err);
 /* Logs what works but is likely a mistake. @thread main */
 void cbt_amqp_settings_warn(const struct cbt_amqp_settings *settings);
 

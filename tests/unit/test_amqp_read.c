@@ -312,6 +312,7 @@ static int set_up(void **state)
         .name = "bus",
         .type = "amqp",
         .amqp = {.url = "amqp://u:p@127.0.0.1:5004/%2F",
+                 .cb_conf = "",
                  .queue = "cbtap",
                  .queue_declare = "true",
                  .queue_expires_ms = 86400000,
