@@ -36,6 +36,8 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"reason", required_argument, NULL, 'R'},
                                       {"source", required_argument, NULL, 'S'},
                                       {"since", required_argument, NULL, 'T'},
+                                      {"type", required_argument, NULL, 't'},
+                                      {"host", required_argument, NULL, 'O'},
                                       {"raw", no_argument, NULL, 'r'},
                                       {"all", no_argument, NULL, 'a'},
                                       {"dry-run", no_argument, NULL, 'y'},
@@ -98,6 +100,12 @@ static void take(struct cbt_args *args, int letter, const char *value)
         break;
     case 'T':
         args->since = value;
+        break;
+    case 't':
+        args->types = value;
+        break;
+    case 'O':
+        args->host = value;
         break;
     case 'f':
         args->froms[args->from_count++] = value;

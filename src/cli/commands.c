@@ -58,6 +58,35 @@ static const char check_text[] =
     "\n"
     "Exit status: 0 all well, 1 a peer could not be reached (--connect), 2 wrong usage or configuration.\n";
 
+static const char tail_text[] =
+    "Shows live events on the terminal. It listens beside the daemon and takes nothing from it: RabbitMQ\n"
+    "copies the events into a queue of tail's own, at most 16 MiB, which is gone when tail ends, however it\n"
+    "ends; Redis has one subscriber more. The source's section says where, and what: raw and events, or\n"
+    "channels.\n"
+    "\n"
+    "  --source NAME         listen as [source.NAME] does; default: the first of type amqp, else the first\n"
+    "                        of type redis\n"
+    "  --type T,...          only these types, with or without ingress.event., globs; default: as [filter]\n"
+    "  --host GLOB           only those of these hosts, in any case of letters, e.g. 'web-*'\n"
+    "  --format FORMAT       table (default): a line each, on a terminal cut to its width and in colours,\n"
+    "                        unless NO_COLOR is set; json: an object a line\n"
+    "  -n N                  ends after N events\n"
+    "  --quiet               no lines about itself on standard error but warnings and errors\n" COMMON_OPTIONS
+    "\n"
+    "Where more comes than the terminal, or the reader of a pipe, takes, events are skipped, and it says "
+    "how\n"
+    "many. It ends with Ctrl-C, or when the reader has left. Nothing is acknowledged, so what is shown is "
+    "no\n"
+    "proof of delivery.\n"
+    "\n"
+    "Examples:\n"
+    "  cbtap tail --type netconn,procstart --host 'web-*'\n"
+    "  cbtap tail --format json -n 100 | jq -r .type | sort | uniq -c\n"
+    "\n"
+    "Exit status: 0 ended by a signal, -n or the reader, 1 the bus cannot be reached at the start, or "
+    "standard\n"
+    "output failed, 2 wrong usage or configuration.\n";
+
 static const char export_text[] =
     "Turns files into their events, without a server: decodes them as the daemon does and writes them to\n"
     "standard output, in order. A FILE is a sensor event log (a bundle, or a zip of bundles) or a single\n"
@@ -146,7 +175,10 @@ const struct cbt_command cbt_commands[] = {
     {"check", "[-c FILE] [-s KEY=VALUE]... [--connect] [--print]",
      "validates the configuration; --connect reaches every source and sink", check_text, "cdkp",
      cbt_cmd_check},
-    {"tail", "", "live events on the terminal", NULL, "", NULL},
+    {"tail",
+     "[-c FILE] [-s KEY=VALUE]... [--source NAME] [--type T,...] [--host GLOB]\n"
+     "                  [--format table|json] [-n N] [--quiet]",
+     "live events on the terminal", tail_text, "cdStOFnq", cbt_cmd_tail},
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
      "                    [--header NAME=VALUE]... [--notification KEY] [--quiet] FILE...",

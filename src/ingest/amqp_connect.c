@@ -12,7 +12,11 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "cbtap/clock.h"
 #include "ingest/source_amqp.h"
+
+#define NS_PER_MS INT64_C(1000000)
+#define NS_PER_S  INT64_C(1000000000)
 
 /* Two channels, and some room for brokers that count them otherwise. */
 #define CHANNEL_MAX 8
@@ -232,4 +236,24 @@ int cbt_amqp_login(amqp_connection_state_t *ret_conn, const struct cbt_amqp_sett
 fail:
     amqp_destroy_connection(conn);
     return rc;
+}
+
+void cbt_amqp_farewell(amqp_connection_state_t conn)
+{
+    amqp_connection_close_t method = {.reply_code = AMQP_REPLY_SUCCESS,
+                                      .reply_text = amqp_cstring_bytes("bye")};
+    if (amqp_send_method(conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &method) != AMQP_STATUS_OK)
+        return;
+    int64_t end_ns = cbt_now_ns() + CBT_AMQP_FAREWELL_MS * NS_PER_MS;
+    for (int64_t left_ns; (left_ns = end_ns - cbt_now_ns()) > 0;) {
+        struct timeval left = {.tv_sec = left_ns / NS_PER_S, .tv_usec = left_ns % NS_PER_S / 1000};
+        amqp_frame_t frame;
+        if (amqp_simple_wait_frame_noblock(conn, &frame, &left) != AMQP_STATUS_OK)
+            return;
+        if (frame.channel == 0 && frame.frame_type == AMQP_FRAME_METHOD &&
+            (frame.payload.method.id == AMQP_CONNECTION_CLOSE_OK_METHOD ||
+             frame.payload.method.id == AMQP_CONNECTION_CLOSE_METHOD))
+            return;
+        amqp_maybe_release_buffers(conn);
+    }
 }

@@ -30,9 +30,6 @@
 /* What the broker may take beyond its heartbeats to forget a dead connection. */
 #define GHOST_GRACE_NS (2 * NS_PER_S)
 
-/* How long a disconnect may wait for the broker to take the last acknowledgements and say goodbye. */
-#define FAREWELL_MS 1000
-
 static uint32_t amqp_frames_max(const struct cbt_source_config *config)
 {
     return (uint32_t)config->amqp.prefetch;
@@ -133,31 +130,15 @@ static int amqp_connect(void *arg, struct cbt_err *err)
     return CBT_OK;
 }
 
-/* Writes what is done, then connection.close, and waits a little for its answer: closing a socket that holds
- * unread deliveries would reset the connection, and the broker might never see the last acknowledgements. */
+/* Writes what is done, then says that this is the end. */
 static void say_goodbye(struct cbt_amqp *self)
 {
     struct pollfd fd = {.fd = amqp_get_sockfd(self->conn), .events = POLLOUT};
-    if (fd.fd < 0 || poll(&fd, 1, FAREWELL_MS) != 1 || (fd.revents & POLLOUT) == 0)
+    if (fd.fd < 0 || poll(&fd, 1, CBT_AMQP_FAREWELL_MS) != 1 || (fd.revents & POLLOUT) == 0)
         return;
     if (cbt_amqp_settle_flush(self, NULL) != 0)
         return;
-    amqp_connection_close_t method = {.reply_code = AMQP_REPLY_SUCCESS,
-                                      .reply_text = amqp_cstring_bytes("bye")};
-    if (amqp_send_method(self->conn, 0, AMQP_CONNECTION_CLOSE_METHOD, &method) != AMQP_STATUS_OK)
-        return;
-    int64_t end_ns = cbt_now_ns() + FAREWELL_MS * NS_PER_MS;
-    for (int64_t left_ns; (left_ns = end_ns - cbt_now_ns()) > 0;) {
-        struct timeval left = {.tv_sec = left_ns / NS_PER_S, .tv_usec = left_ns % NS_PER_S / 1000};
-        amqp_frame_t frame;
-        if (amqp_simple_wait_frame_noblock(self->conn, &frame, &left) != AMQP_STATUS_OK)
-            return;
-        if (frame.channel == 0 && frame.frame_type == AMQP_FRAME_METHOD &&
-            (frame.payload.method.id == AMQP_CONNECTION_CLOSE_OK_METHOD ||
-             frame.payload.method.id == AMQP_CONNECTION_CLOSE_METHOD))
-            return;
-        amqp_maybe_release_buffers(self->conn);
-    }
+    cbt_amqp_farewell(self->conn);
 }
 
 static void amqp_disconnect(void *arg)

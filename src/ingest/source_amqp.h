@@ -221,6 +221,13 @@ struct cbt_amqp {
     unsigned side_rounds;
 };
 
+/* How long a disconnect may wait for the broker to take the last acknowledgements, and how long to say
+ * goodbye. */
+#define CBT_AMQP_FAREWELL_MS 1000
+/* Writes connection.close, and waits a little for its answer: closing a socket that holds unread deliveries
+ * would reset the connection, and the broker might never see what was written last. */
+void cbt_amqp_farewell(amqp_connection_state_t conn);
+
 /* Opens socket and channels and logs in; leaves *ret_conn alone on failure. Also for probe. */
 int cbt_amqp_login(amqp_connection_state_t *ret_conn, const struct cbt_amqp_settings *settings,
                    const char *client_name, struct cbt_amqp_session *ret_session, struct cbt_err *err);

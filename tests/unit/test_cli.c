@@ -84,7 +84,7 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
 {
     (void)state;
     static const struct {
-        const char *arguments[4];
+        const char *arguments[6];
         const char *expected;
     } rows[] = {
         {{"rnu"}, "error unknown command command=rnu hint=\"did you mean \\\"run\\\"?\""},
@@ -98,8 +98,10 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
         {{"run", "-s"}, "the option needs a value option=-s"},
         {{"run", "now"}, "an argument too many command=run argument=now"},
         {{"version", "-c", "x"}, "unknown option option=-c"},
-        {{"tail"}, "not built in this version command=tail"},
-        {{"tail", "--type", "netconn"}, "not built in this version command=tail"},
+        {{"tail", "-c", "/nowhere/cbtap.conf"}, "cannot read the configuration \"/nowhere/cbtap.conf\""},
+        {{"tail", "-c", "/dev/null"}, "no [source.NAME] of type amqp or redis to listen to"},
+        {{"tail", "-c", "/dev/null", "--format", "leef"}, "option=--format reason=\"is table or json\""},
+        {{"tail", "--from", "0:1"}, "error unknown option option=--from"},
         {{"migrate", "x"}, "not built in this version command=migrate"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

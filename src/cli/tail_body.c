@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tail: from a message to lines, as a worker of the daemon decodes it (decode/worker.c). What the output has
+ * no room for is decoded all the same, for only then is it known how many events are skipped.
+ */
+#include <fnmatch.h>
+#include <string.h>
+
+#include "cbtap/log.h"
+#include "cli/tail.h"
+#include "decode/limits.h"
+#include "format/cells.h"
+
+#define HOST_BYTES_MAX 1024
+
+bool cbt_tail_done(const struct cbt_tail *tail)
+{
+    return cbt_tail_stopped || tail->out.error != 0 ||
+           (tail->args->count != 0 && tail->shown >= tail->args->count);
+}
+
+static void leave_out(struct cbt_tail *tail, const struct cbt_part *part, const char *text)
+{
+    if (!*text)
+        text = cbt_dead_reason_text(part->reason);
+    tail->broken++;
+    cbt_log_debug("left out", CBT_S("reason", cbt_dead_reason_name(part->reason)), CBT_S("text", text));
+}
+
+static bool host_matches(const struct cbt_tail *tail, struct cbt_text name)
+{
+    char host[HOST_BYTES_MAX + 1];
+    size_t len = name.len < HOST_BYTES_MAX ? name.len : HOST_BYTES_MAX;
+    if (len > 0)
+        memcpy(host, name.data, len);
+    host[len] = '\0';
+    /* Windows does not tell the cases of a host's name apart, nor does DNS. */
+    return fnmatch(tail->args->host, host, FNM_CASEFOLD) == 0;
+}
+
+static bool is_wanted(const struct cbt_tail *tail, const struct cbt_event *event)
+{
+    static const struct cbt_text keys[] = {{(const uint8_t *)"computer_name", 13},
+                                           {(const uint8_t *)"hostname", 8}};
+    if (!tail->args->host)
+        return true;
+    if (event->type != CBT_TYPE_NOTIFICATION)
+        return host_matches(tail, event->env.host_name);
+    size_t mark = event->arena->used;
+    struct cbt_cells cells;
+    bool wanted = false;
+    if (cbt_cells_cut(tail->json, event, &cells, NULL) == 0)
+        for (size_t i = 0; i < 2 && !wanted; i++)
+            wanted = host_matches(tail, cbt_cell_find(&cells, keys[i]).text);
+    cbt_arena_rewind(event->arena, mark);
+    return wanted;
+}
+
+static void show(struct cbt_tail *tail, struct cbt_part *part, const struct cbt_event *event)
+{
+    struct cbt_buf *buf = &tail->out.buf;
+    struct cbt_err err = {0};
+    if (!is_wanted(tail, event))
+        return;
+    if (cbt_tail_out_pending(&tail->out) >= CBT_TAIL_PENDING_BYTES_MAX &&
+        (!cbt_tail_out_flush(&tail->out, 0) ||
+         cbt_tail_out_pending(&tail->out) >= CBT_TAIL_PENDING_BYTES_MAX)) {
+        tail->skipped++;
+        return;
+    }
+    size_t at = (size_t)(buf->pos - tail->out.memory);
+    buf->begin = buf->pos;
+    int rc = tail->format->encode(tail->format_self, event, buf, &err);
+    cbt_buf_put(buf, "\n", 1);
+    if (rc == 0 && !buf->failed) {
+        tail->shown++;
+        return;
+    }
+    buf->pos = tail->out.memory + at;
+    buf->failed = false;
+    part->reason = CBT_DEAD_record_too_large;
+    leave_out(tail, part, err.text);
+}
+
+static void take_event(struct cbt_tail *tail, const struct cbt_frame *message, struct cbt_part *part,
+                       unsigned *broken)
+{
+    enum cbt_event_type type = cbt_peek_type(part->data);
+    struct cbt_event event;
+    struct cbt_err err = {0};
+    if (type == CBT_TYPE_stats || !cbt_filter_takes(tail->filter, type))
+        return;
+    if (cbt_decode_event(tail->decoder, part->data, &message->env, &event, &part->reason, &err) == 0) {
+        show(tail, part, &event);
+    } else {
+        (*broken)++;
+        leave_out(tail, part, err.text);
+    }
+}
+
+static void take_notification(struct cbt_tail *tail, const struct cbt_frame *message, struct cbt_part *part,
+                              unsigned *broken)
+{
+    struct cbt_text type;
+    if (cbt_notification_type(tail->decoder, message->routing_key, &type) &&
+        !cbt_filter_takes_name(tail->filter, type))
+        return;
+    size_t cursor = 0;
+    while (!cbt_tail_done(tail)) {
+        struct cbt_event event;
+        struct cbt_err err = {0};
+        int rc = cbt_decode_notification(tail->decoder, part->data, message->routing_key, &cursor, &event,
+                                         &part->reason, &err);
+        if (rc == 0)
+            return;
+        if (rc < 0) {
+            (*broken)++;
+            leave_out(tail, part, err.text);
+            return;
+        }
+        show(tail, part, &event);
+    }
+}
+
+void cbt_tail_take(struct cbt_tail *tail, const struct cbt_frame *message)
+{
+    struct cbt_part part;
+    unsigned broken = 0;
+    cbt_walk_start(tail->walk, message->body, message->content_type, message->framing);
+    while (!cbt_tail_done(tail) && broken < CBT_BROKEN_PARTS_MAX && cbt_walk_next(tail->walk, &part)) {
+        if (part.kind == CBT_PART_EVENT) {
+            take_event(tail, message, &part, &broken);
+        } else if (part.kind == CBT_PART_NOTIFICATION) {
+            take_notification(tail, message, &part, &broken);
+        } else {
+            broken++;
+            leave_out(tail, &part, "");
+        }
+    }
+    cbt_walk_stop(tail->walk);
+    cbt_decoder_stop(tail->decoder);
+}
