@@ -12,6 +12,7 @@
 #include "format/cells.h"
 
 #define HOST_BYTES_MAX 1024
+#define ESCAPE_BYTES   6u /* \u009b */
 
 bool cbt_tail_done(const struct cbt_tail *tail)
 {
@@ -56,6 +57,46 @@ static bool is_wanted(const struct cbt_tail *tail, const struct cbt_event *event
     return wanted;
 }
 
+/* Bytes of a control character that JSON need not escape and some terminals obey (DEL, and C1 as UTF-8); 0:
+ * it is none. */
+static size_t control_bytes(const uint8_t *at, const uint8_t *end)
+{
+    if (*at == 0x7F)
+        return 1;
+    return *at == 0xC2 && end - at > 1 && at[1] >= 0x80 && at[1] < 0xA0 ? 2 : 0;
+}
+
+/* Escapes those in the JSON text behind `at` bytes of the output: the same text, harmless to a terminal. */
+static void disarm(struct cbt_buf *buf, size_t at)
+{
+    static const char digits[] = "0123456789abcdef";
+    struct cbt_tail_out *out = buf->owner;
+    size_t more = 0, bytes;
+    for (const uint8_t *s = out->memory + at; s < buf->pos; s++) {
+        bytes = control_bytes(s, buf->pos);
+        more += bytes > 0 ? ESCAPE_BYTES - bytes : 0;
+    }
+    if (more == 0 || !cbt_buf_reserve(buf, more))
+        return;
+    /* The text goes behind its place, and comes back into it longer. */
+    uint8_t *to = out->memory + at, *end = buf->pos + more;
+    const uint8_t *from = memmove(to + more, to, (size_t)(buf->pos - to));
+    while (from < end) {
+        bytes = control_bytes(from, end);
+        if (bytes == 0) {
+            *to++ = *from++;
+            continue;
+        }
+        uint8_t c = from[bytes - 1];
+        memcpy(to, "\\u00", 4);
+        to[4] = (uint8_t)digits[c >> 4];
+        to[5] = (uint8_t)digits[c & 15];
+        to += ESCAPE_BYTES;
+        from += bytes;
+    }
+    buf->pos = to;
+}
+
 static void show(struct cbt_tail *tail, struct cbt_part *part, const struct cbt_event *event)
 {
     struct cbt_buf *buf = &tail->out.buf;
@@ -71,6 +112,8 @@ static void show(struct cbt_tail *tail, struct cbt_part *part, const struct cbt_
     size_t at = (size_t)(buf->pos - tail->out.memory);
     buf->begin = buf->pos;
     int rc = tail->format->encode(tail->format_self, event, buf, &err);
+    if (rc == 0 && tail->out.is_terminal)
+        disarm(buf, at);
     cbt_buf_put(buf, "\n", 1);
     if (rc == 0 && !buf->failed) {
         tail->shown++;
