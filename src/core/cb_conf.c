@@ -157,7 +157,7 @@ int cbt_cb_conf_port(const struct cbt_cb_conf *conf, const struct cbt_cb_conf_va
                                value->line, key);
     }
     if (port == 0)
-        return cbt_err_set(err, CBT_EINVAL, "%s has no %s", conf->path, key);
+        return cbt_err_set(err, CBT_EINVAL, "%s has no %s: set port", conf->path, key);
     *ret_port = (uint16_t)port;
     return CBT_OK;
 }

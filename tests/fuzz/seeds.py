@@ -309,8 +309,22 @@ def config_seeds():
     yield "nul", b"[cbtap]\nserver_name = a\0b\n"
 
 
+def cb_conf_seeds():
+    login = b"RabbitMQUser=cb\nRabbitMQPassword=s3cret\n"
+    yield "login", b"# the server's\n\n" + login + b"RabbitMQPort=5004\nRedisHost = 127.0.0.1 \r\nRedisPort\t=6379"
+    yield "token", b"RabbitMQUser=cb\nRabbitMQToken=abc\n"
+    yield "twice", login + b"RabbitMQUser=cb\nRabbitMQUser=other\n"
+    yield "nul", b"RabbitMQPassword=a\0b\n"
+    yield "utf8", b"RabbitMQPassword=\xff\n"
+    yield "long", b"RedisHost=" + b"h" * 1025
+    yield "longest", b"RedisHost=" + b"h" * 1024
+    yield "port", login + b"RabbitMQPort=65536\n"
+    yield "nothing", b"=\n==\nRabbitMQUser=\n[x]\nRabbitMQUser\n"
+
+
 TARGETS = {"record": record_seeds, "bundle": bundle_seeds, "zip": zip_seeds, "notification": notification_seeds,
-           "amqp_headers": amqp_headers_seeds, "redis": redis_seeds, "config": config_seeds}
+           "amqp_headers": amqp_headers_seeds, "redis": redis_seeds, "config": config_seeds,
+           "cb_conf": cb_conf_seeds}
 
 
 def main():

@@ -186,7 +186,7 @@ static void what_is_missing_or_said_twice_is_an_error_that_says_what_to_do(void 
         {LOGIN "RabbitMQPort=65536\n", "type=amqp", ":3: RabbitMQPort is no port"},
         {LOGIN "RabbitMQPort=5004x\n", "type=amqp", ":3: RabbitMQPort is no port"},
         {"RedisPort=6379\n", "type=redis", " has no RedisHost: set host"},
-        {"RedisHost=h\n", "type=redis", " has no RedisPort"},
+        {"RedisHost=h\n", "type=redis", " has no RedisPort: set port"},
         {"RedisHost=h\nRedisPort=-1\n", "type=redis", ":2: RedisPort is no port"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
