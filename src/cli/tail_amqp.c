@@ -32,6 +32,16 @@ struct bus {
     bool counting;
     int64_t counted_ns, full_told_ns;
     uint64_t messages, bytes; /* received */
+
+    /* The message under way, and what it points to. */
+    enum { WANT_METHOD, WANT_HEADER, WANT_BODY } stage;
+    struct cbt_frame message;
+    bool is_raw, is_left_out;
+    uint64_t body_bytes, body_read;
+    uint8_t *body;
+    size_t capacity;
+    char routing_key[CBT_AMQP_SHORTSTR_BYTES_MAX], content_type[CBT_AMQP_SHORTSTR_BYTES_MAX];
+    char host_name[CBT_AMQP_HOST_NAME_BYTES_MAX];
 };
 
 static void amqp_close(struct cbt_tail *tail)
@@ -40,6 +50,7 @@ static void amqp_close(struct cbt_tail *tail)
     if (!bus)
         return;
     cbt_amqp_settings_free(&bus->settings);
+    free(bus->body);
     free(bus);
 }
 
@@ -154,6 +165,7 @@ static int amqp_connect(struct cbt_tail *tail, struct cbt_err *err)
     bus->broken = bus->counting = false;
     bus->counted_ns = cbt_now_ns();
     bus->messages = bus->bytes = 0;
+    bus->stage = WANT_METHOD;
     rc = set_up(tail, bus, err);
     snprintf(tail->listens_to, sizeof tail->listens_to, "queue %s", bus->queue);
     if (rc != 0)
@@ -212,57 +224,121 @@ static int on_method(const struct cbt_tail *tail, struct bus *bus, const amqp_fr
     return 0;
 }
 
-static void on_message(struct cbt_tail *tail, struct bus *bus, const amqp_envelope_t *envelope)
+/* The library's memory is given back with the next frame: what counts of the message is copied. */
+static struct cbt_text keep(char *place, size_t place_bytes, struct cbt_text text)
 {
-    const amqp_basic_properties_t *properties = &envelope->message.properties;
-    struct cbt_frame frame = {.body = cbt_amqp_text(envelope->message.body),
-                              .routing_key = cbt_amqp_text(envelope->routing_key),
-                              .framing = CBT_FRAMING_DETECT};
-    if ((properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0)
-        frame.content_type = cbt_amqp_text(properties->content_type);
-    if ((properties->_flags & AMQP_BASIC_HEADERS_FLAG) != 0)
-        (void)cbt_amqp_read_headers(&properties->headers, &frame.env);
-    if (CBT_AMQP_IS(envelope->exchange, CBT_AMQP_RAW_EXCHANGE))
-        frame.framing = CBT_FRAMING_BUNDLE;
-    else if (cbt_content_type_is(frame.content_type, "application/protobuf"))
-        frame.framing = CBT_FRAMING_EVENT;
+    size_t len = text.len < place_bytes ? text.len : place_bytes;
+    if (len > 0)
+        memcpy(place, text.data, len);
+    return (struct cbt_text){(const uint8_t *)place, len};
+}
+
+static void on_deliver(struct bus *bus, const amqp_basic_deliver_t *deliver)
+{
+    bus->message = (struct cbt_frame){.framing = CBT_FRAMING_DETECT};
+    bus->message.routing_key =
+        keep(bus->routing_key, sizeof bus->routing_key, cbt_amqp_text(deliver->routing_key));
+    bus->is_raw = CBT_AMQP_IS(deliver->exchange, CBT_AMQP_RAW_EXCHANGE);
+    bus->stage = WANT_HEADER;
+}
+
+/* A body that has arrived whole, or is left out, for it is larger than the daemon would take. */
+static void on_message(struct cbt_tail *tail, struct bus *bus)
+{
+    bus->stage = WANT_METHOD;
     bus->messages++;
-    bus->bytes += frame.body.len;
-    cbt_tail_take(tail, &frame);
+    bus->bytes += bus->body_bytes;
+    if (bus->is_left_out) {
+        tail->broken++;
+        cbt_log_debug("left out: larger than frame_max_bytes, or no memory for it",
+                      CBT_I("bytes", bus->body_bytes));
+        return;
+    }
+    bus->message.body = (struct cbt_text){bus->body, (size_t)bus->body_bytes};
+    cbt_tail_take(tail, &bus->message);
+}
+
+static bool make_room(const struct cbt_tail *tail, struct bus *bus)
+{
+    if (bus->body_bytes > tail->config->cbtap.frame_max_bytes)
+        return false;
+    if (bus->body_bytes <= bus->capacity)
+        return true;
+    uint8_t *grown = realloc(bus->body, (size_t)bus->body_bytes);
+    if (!grown)
+        return false;
+    bus->body = grown;
+    bus->capacity = (size_t)bus->body_bytes;
+    return true;
+}
+
+static void on_header(struct cbt_tail *tail, struct bus *bus, const amqp_frame_t *frame)
+{
+    const amqp_basic_properties_t *properties = frame->payload.properties.decoded;
+    struct cbt_frame *message = &bus->message;
+    if ((properties->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG) != 0)
+        message->content_type =
+            keep(bus->content_type, sizeof bus->content_type, cbt_amqp_text(properties->content_type));
+    if ((properties->_flags & AMQP_BASIC_HEADERS_FLAG) != 0)
+        (void)cbt_amqp_read_headers(&properties->headers, &message->env);
+    message->env.host_name = keep(bus->host_name, sizeof bus->host_name, message->env.host_name);
+    if (bus->is_raw)
+        message->framing = CBT_FRAMING_BUNDLE;
+    else if (cbt_content_type_is(message->content_type, "application/protobuf"))
+        message->framing = CBT_FRAMING_EVENT;
+    bus->body_bytes = frame->payload.properties.body_size;
+    bus->body_read = 0;
+    bus->is_left_out = !make_room(tail, bus);
+    bus->stage = WANT_BODY;
+    if (bus->body_bytes == 0)
+        on_message(tail, bus);
+}
+
+static int on_body(struct cbt_tail *tail, struct bus *bus, amqp_bytes_t fragment, struct cbt_err *err)
+{
+    if (fragment.len > bus->body_bytes - bus->body_read)
+        return cbt_err_set(err, CBT_EIO, "a message's body is longer than its header says");
+    if (!bus->is_left_out && fragment.len > 0)
+        memcpy(bus->body + bus->body_read, fragment.bytes, fragment.len);
+    bus->body_read += fragment.len;
+    if (bus->body_read == bus->body_bytes)
+        on_message(tail, bus);
+    return 0;
+}
+
+static int on_frame(struct cbt_tail *tail, struct bus *bus, const amqp_frame_t *frame, struct cbt_err *err)
+{
+    bool is_method = frame->frame_type == AMQP_FRAME_METHOD;
+    if (is_method && frame->payload.method.id != AMQP_BASIC_DELIVER_METHOD)
+        return on_method(tail, bus, frame, err);
+    if (frame->channel != CBT_AMQP_CONSUME_CHANNEL)
+        return 0;
+    if (is_method && bus->stage == WANT_METHOD)
+        on_deliver(bus, frame->payload.method.decoded);
+    else if (frame->frame_type == AMQP_FRAME_HEADER && bus->stage == WANT_HEADER &&
+             frame->payload.properties.class_id == AMQP_BASIC_CLASS)
+        on_header(tail, bus, frame);
+    else if (frame->frame_type == AMQP_FRAME_BODY && bus->stage == WANT_BODY)
+        return on_body(tail, bus, frame->payload.body_fragment, err);
+    else
+        return cbt_err_set(err, CBT_EIO, "the broker sent a frame of type %d out of turn", frame->frame_type);
+    return 0;
 }
 
 static int amqp_take(struct cbt_tail *tail, int timeout_ms, struct cbt_err *err)
 {
     struct bus *bus = tail->bus_self;
     struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
-    amqp_envelope_t envelope;
     amqp_frame_t frame;
     int rc = ask_count(bus, err);
-    if (rc != 0) {
-        bus->broken = true;
-        return rc;
-    }
-    amqp_maybe_release_buffers(bus->conn);
-    amqp_rpc_reply_t reply = amqp_consume_message(bus->conn, &envelope, &timeout, 0);
-    if (reply.reply_type == AMQP_RESPONSE_NORMAL) {
-        on_message(tail, bus, &envelope);
-        amqp_destroy_envelope(&envelope);
-        return 1;
-    }
-    int status =
-        reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION ? reply.library_error : AMQP_STATUS_BAD_AMQP_DATA;
-    if (status == AMQP_STATUS_TIMEOUT)
-        return 0;
-    /* No delivery, but a frame: the library has kept it. */
-    if (status == AMQP_STATUS_UNEXPECTED_STATE) {
-        status = amqp_simple_wait_frame_noblock(bus->conn, &frame, &(struct timeval){0});
+    if (rc == 0) {
+        amqp_maybe_release_buffers(bus->conn);
+        int status = amqp_simple_wait_frame_noblock(bus->conn, &frame, &timeout);
         if (status == AMQP_STATUS_TIMEOUT)
-            return 1;
-        if (status == AMQP_STATUS_OK && frame.frame_type == AMQP_FRAME_METHOD)
-            rc = on_method(tail, bus, &frame, err);
+            return 0;
+        rc = status == AMQP_STATUS_OK ? on_frame(tail, bus, &frame, err)
+                                      : cbt_amqp_status_error(err, status, "reading from the broker");
     }
-    if (status != AMQP_STATUS_OK)
-        rc = cbt_amqp_status_error(err, status, "reading from the broker");
     bus->broken = rc != 0;
     return rc != 0 ? rc : 1;
 }

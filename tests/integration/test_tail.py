@@ -179,6 +179,20 @@ def test_what_a_slow_reader_does_not_take_is_skipped_and_counted(run, rabbitmq, 
     assert len(tail.lines) == shown
 
 
+def test_a_message_that_is_too_large_is_left_out(run, rabbitmq, kafka, pb):
+    fleet = Fleet(pb, sensors=2)
+    tap = config_of(run, kafka, rabbitmq, cbtap={"frame_max_bytes": 65536})
+    tail = Tail(tap, "--format", "json")
+    with Publisher(rabbitmq) as publisher:
+        publisher.raw(b"", {"sensorId": 1})
+        publisher.raw(fleet.bundle(100, 2000), {"sensorId": 100})
+        publisher.raw(fleet.bundle(101, 1), {"sensorId": 101})
+    tail.wait_lines(1)
+    tail.end(signal.SIGINT)
+    assert tail.times() == [(101, fleet.first_unix)]
+    assert "left_out=2" in tail.log()
+
+
 def test_a_reader_that_leaves_ends_it_quietly(run, rabbitmq, kafka, pb):
     tap = config_of(run, kafka, rabbitmq)
     tail = Tail(tap, "--format", "json", read=False)
