@@ -87,17 +87,18 @@ static unsigned find_path(const struct cbt_cells *cells, struct cbt_text key)
 
 struct cbt_cell cbt_cell_find(const struct cbt_cells *cells, struct cbt_text key)
 {
+    static const struct cbt_cell none = {.text = {(const uint8_t *)"", 0}};
     const jsmntok_t *token = cells->tokens.token;
     unsigned at = find_in_doc(cells, key);
     if (at == 0)
         at = find_path(cells, key);
     if (at == 0)
-        return (struct cbt_cell){0};
+        return none;
     if (token[at].type == JSMN_ARRAY && token[at].size == 1)
         at++;
     struct cbt_text text = cbt_json_token_text(&cells->tokens, at);
     if (token[at].type == JSMN_PRIMITIVE && text.data[0] == 'n')
-        return (struct cbt_cell){0};
+        return none;
     return (struct cbt_cell){.text = text, .escaped = token[at].type == JSMN_STRING};
 }
 

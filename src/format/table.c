@@ -51,7 +51,7 @@ bool cbt_table_next_key(const char **at, struct cbt_text *ret_key)
 /* The value of {a|b} at *at, which moves behind the brace; *ret_key is the key that has it. */
 static struct cbt_cell choose(const struct cbt_cells *cells, const char **at, struct cbt_text *ret_key)
 {
-    struct cbt_cell cell = {0};
+    struct cbt_cell cell = {.text = CBT_TEXT("")};
     const char *end = *at + strcspn(*at, "}") + 1;
     while (*at < end && cell.text.len == 0) {
         const char *key = *at + 1; /* behind { or | */
