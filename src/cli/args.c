@@ -36,8 +36,11 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"reason", required_argument, NULL, 'R'},
                                       {"source", required_argument, NULL, 'S'},
                                       {"since", required_argument, NULL, 'T'},
+                                      {"until", required_argument, NULL, 'U'},
                                       {"type", required_argument, NULL, 't'},
                                       {"host", required_argument, NULL, 'O'},
+                                      {"to", required_argument, NULL, 'o'},
+                                      {"jobs", required_argument, NULL, 'j'},
                                       {"raw", no_argument, NULL, 'r'},
                                       {"all", no_argument, NULL, 'a'},
                                       {"dry-run", no_argument, NULL, 'y'},
@@ -101,11 +104,20 @@ static void take(struct cbt_args *args, int letter, const char *value)
     case 'T':
         args->since = value;
         break;
+    case 'U':
+        args->until = value;
+        break;
     case 't':
         args->types = value;
         break;
     case 'O':
         args->host = value;
+        break;
+    case 'o':
+        args->to = value;
+        break;
+    case 'j':
+        args->jobs = value;
         break;
     case 'f':
         args->froms[args->from_count++] = value;

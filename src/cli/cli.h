@@ -23,9 +23,9 @@ struct cbt_args {
     const char *format, *profile, *notification; /* as given; NULL: not given */
     const char **headers;                        /* of --header, in order */
     size_t header_count;
-    const char *reason, *source, *since; /* of dlq; NULL: not given */
-    const char *types, *host;            /* of tail; NULL: not given */
-    size_t count;                        /* of -n; 0: not given */
+    const char *reason, *source, *since;          /* of dlq; NULL: not given */
+    const char *until, *types, *host, *to, *jobs; /* of export; NULL: not given */
+    size_t count;                                 /* of -n; 0: not given */
     bool raw, all, dry_run;
     const char **froms; /* of --from, in order */
     size_t from_count;
@@ -40,8 +40,8 @@ struct cbt_command {
     const char *text;    /* the help page; NULL: not built in this version */
     /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
      * 'p' --print, 'm' --configuration-md, 'e' --events-md, 'F' --format, 'P' --profile, 'H' --header, 'N'
-     * --notification, 'q' --quiet, 'R' --reason, 'S' --source, 'T' --since, 't' --type, 'O' --host, 'n' -n,
-     * 'r' --raw, 'a' --all, 'y'
+     * --notification, 'q' --quiet, 'R' --reason, 'S' --source, 'T' --since, 'U' --until, 't' --type, 'O'
+     * --host, 'o' --to, 'j' --jobs, 'n' -n, 'r' --raw, 'a' --all, 'y'
      * --dry-run, 'f' --from, 'w' words. */
     const char *options;
     int (*run)(const struct cbt_args *args); /* NULL where text is */

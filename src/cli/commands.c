@@ -89,15 +89,30 @@ static const char tail_text[] =
 
 static const char export_text[] =
     "Turns files into their events, without a server: decodes them as the daemon does and writes them to\n"
-    "standard output, in order. A FILE is a sensor event log (a bundle, or a zip of bundles) or a single\n"
-    "event; - is standard input. What cannot be decoded is a line on standard error, and the rest goes on.\n"
+    "standard output or a file. A PATH is a file (a sensor event log: a bundle, or a zip of bundles; or a "
+    "single\n"
+    "event; each may be a gz), a folder, a pattern in quotes ('7/*.log'), or - for standard input. A folder "
+    "is\n"
+    "walked with all below it, oldest files first; symbolic links are not followed. The name of a file's "
+    "folder\n"
+    "is the sensor id of records that have none, where it is a number. The files of a folder are written in\n"
+    "order, several folders side by side. What cannot be decoded is a line on standard error, and the rest "
+    "goes\n"
+    "on.\n"
     "\n"
     "  --format FORMAT       json (default): an object a line; leef: LEEF 1.0, a line each; raw: the\n"
     "                        records as they came, as a bundle, which export reads again\n"
     "  --profile PROFILE     key names of json and leef: documented (default), cbef-3.8\n"
+    "  --type T,...          only these types of events, as filter.types: netconn,proc*\n"
+    "  --host PATTERN        only events of hosts whose name matches, in any case: 'dc-*'\n"
+    "  --since TIME, --until TIME\n"
+    "                        only events from then on, before then, by their own time: 2026-11-26,\n"
+    "                        2026-11-26T18:00Z (UTC), or so long ago: -45m, -2h, -7d\n"
+    "  --to TARGET           stdout (default), or FILE, which has its name when all of it is on the disk\n"
+    "  --jobs N              so many folders at once; default: one for each processor\n"
     "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
     "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
-    "  --notification KEY    each FILE holds notifications of this routing key, a JSON object a line\n"
+    "  --notification KEY    each file holds notifications of this routing key, a JSON object a line\n"
     "  --quiet               no summary on standard error\n"
     "  -c FILE               a configuration; there is no default. These count: server_name, server_url,\n"
     "                        frame_max_bytes and log.* of [cbtap], [decode] and [filter]\n" SET_OPTION
@@ -105,7 +120,8 @@ static const char export_text[] =
     "\n"
     "Examples:\n"
     "  cbtap export 7/*.log > events.ndjson\n"
-    "  cbtap export -s filter.types=netconn,procstart -s cbtap.server_url=https://edr.example/ 7/*.log\n"
+    "  cbtap export --to events.ndjson /path/to/archive/dir\n"
+    "  cbtap export --type netconn,procstart --since -2d -s cbtap.server_url=https://edr.example/ 7\n"
     "  cbtap export --header sensorId=7 --header sensorHostName=host-7 message.zip | head -n 3\n"
     "  cbtap export --notification watchlist.hit.process hits.ndjson\n"
     "  curl -s https://files.example/1.log | cbtap export --quiet -\n"
@@ -181,8 +197,9 @@ const struct cbt_command cbt_commands[] = {
      "live events on the terminal", tail_text, "cdStOFnq", cbt_cmd_tail},
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
-     "                    [--header NAME=VALUE]... [--notification KEY] [--quiet] FILE...",
-     "turns files into their events, without a server", export_text, "cFPHNqw", cbt_cmd_export},
+     "                    [--type T,...] [--host PATTERN] [--since TIME] [--until TIME] [--to TARGET]\n"
+     "                    [--jobs N] [--header NAME=VALUE]... [--notification KEY] [--quiet] PATH...",
+     "turns files into their events, without a server", export_text, "cFPtOTUojHNqw", cbt_cmd_export},
     {"dlq",
      "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
      "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "

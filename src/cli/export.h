@@ -1,33 +1,130 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the command `export` share: its state, whole files as input, blocks as output. */
+/*
+ * What the files of the command `export` share. A walk gives sequences of files, each of which one job takes,
+ * so that the order within a folder, which is an endpoint's, is kept; jobs share nothing but the walk and the
+ * target.
+ */
 #ifndef CBTAP_CLI_EXPORT_H
 #define CBTAP_CLI_EXPORT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "cbtap/decode.h"
 #include "cbtap/format.h"
 #include "cli/cli.h"
 
-/* ---- export_io.c ---- */
+/* ---- export_scan.c: the entries of a folder, in order, in bounded memory ---- */
+
+enum cbt_export_want { CBT_EXPORT_FOLDERS, CBT_EXPORT_FILES };
+
+struct cbt_export_entry {
+    int64_t mtime_ns; /* of a file; 0 of a folder */
+    char name[];
+};
+
+/* A folder is read again for each of its chunks: a million files take four readings, and the memory for two
+ * chunks. */
+struct cbt_export_scan {
+    struct cbt_export_entry **entries; /* of the chunk at hand */
+    size_t count, capacity, at;
+    struct cbt_export_entry *last; /* the last one given of an earlier chunk, or NULL */
+    bool more;                     /* there are entries behind the chunk */
+    uint64_t symlinks, others;     /* not taken, and not told yet */
+};
+
+void cbt_export_scan_free(struct cbt_export_scan *scan);
+/* The next entry: folders by name, files oldest first. NULL: there are no more, or *ret_rc is negative. */
+const struct cbt_export_entry *cbt_export_scan_next(struct cbt_export_scan *scan, int dir_fd,
+                                                    enum cbt_export_want want, int *ret_rc,
+                                                    struct cbt_err *err);
+
+/* ---- export_walk.c: from the words of the command line to sequences of files ---- */
+
+struct cbt_export_walk;
+
+/* Files that are to come one after the other: those of a folder, or named ones of the same folder. */
+struct cbt_export_sequence {
+    struct cbt_export_word *words; /* named ones; NULL: those of the folder */
+    size_t word_count, word_at;
+    int dir_fd;   /* of the folder, else AT_FDCWD */
+    char *folder; /* its path */
+    struct cbt_export_scan scan;
+    char *path; /* of the file at hand */
+    size_t path_bytes;
+};
+
+struct cbt_export_file {
+    const char *path; /* for people, and for a named one to open it */
+    const char *name; /* to open it within dir_fd */
+    int dir_fd;
+    bool named; /* on the command line: it may be a pipe or a symbolic link */
+    bool has_sensor_id;
+    int32_t sensor_id; /* the folder's name */
+};
+
+/* Says what is not there. @thread main */
+int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
+                        bool quiet, struct cbt_err *err);
+void cbt_export_walk_free(struct cbt_export_walk *walk);
+/* 1: the next sequence, which replaces what is in *sequence (at first: all zero); 0: there are no more.
+ * @thread any */
+int cbt_export_walk_next(struct cbt_export_walk *walk, struct cbt_export_sequence *sequence);
+void cbt_export_sequence_free(struct cbt_export_sequence *sequence);
+/* 1: the sequence's next file, until the next call; 0: there are no more. */
+int cbt_export_sequence_next(struct cbt_export_walk *walk, struct cbt_export_sequence *sequence,
+                             struct cbt_export_file *ret_file);
+/* How many words and folders could not be read: each is said. */
+uint64_t cbt_export_walk_unreadable(const struct cbt_export_walk *walk);
+
+/* ---- export_input.c ---- */
 
 /* A file's contents; the memory serves one file after the other. */
 struct cbt_export_input {
     uint8_t *data;
     size_t len;
     size_t capacity;
+    uint8_t *inflated; /* of a gz file */
+    size_t inflated_capacity;
+    struct libdeflate_decompressor *inflater;
+    struct stat stat; /* as it was when it was opened */
 };
 
-/* Reads all of `path` ("-": standard input), at most `max_bytes`, which cbtap.frame_max_bytes sets. CBT_EIO,
- * CBT_ELIMIT or CBT_ENOMEM with a text that does not name the file. */
-int cbt_export_read(struct cbt_export_input *in, const char *path, size_t max_bytes, struct cbt_err *err);
+void cbt_export_input_free(struct cbt_export_input *in);
+/* Reads all of a file, at most `max_bytes`, which cbtap.frame_max_bytes sets; so much of a gz file inflated,
+ * too. 0; 1: it is gone, or no file any more; CBT_EIO, CBT_ELIMIT, CBT_EINVAL or CBT_ENOMEM with a text that
+ * does not name the file. */
+int cbt_export_read(struct cbt_export_input *in, const struct cbt_export_file *file, size_t max_bytes,
+                    struct cbt_text *ret_body, struct cbt_err *err);
+/* True where a call that failed is to be tried again, after waiting if the descriptor is non-blocking. */
+bool cbt_export_try_again(int fd, short events);
 
-/* Standard output, written in blocks. What is not written yet lies in [memory, buf.pos). */
+/* ---- export_output.c ---- */
+
+/* Where the events go: standard output, or a file that has its name only when it is whole. */
+struct cbt_export_target {
+    const char *path; /* NULL: standard output */
+    char *temporary;
+    int fd;
+    bool regular; /* a file, which can be synced */
+    pthread_mutex_t lock;
+    _Atomic int error; /* errno of the write that failed: from then on everything is dropped */
+};
+
+int cbt_export_target_open(struct cbt_export_target *target, const char *path, struct cbt_err *err);
+/* Closes it; where `whole`, it gets its name, or its error. */
+void cbt_export_target_close(struct cbt_export_target *target, bool whole);
+
+/* What a job has not written yet lies in [memory, buf.pos): whole events. */
 struct cbt_export_output {
     struct cbt_buf buf;
     uint8_t *memory;
-    int error; /* errno of the write that failed: from then on everything is dropped */
+    struct cbt_export_target *target;
 };
 
-int cbt_export_output_init(struct cbt_export_output *out, struct cbt_err *err);
+int cbt_export_output_init(struct cbt_export_output *out, struct cbt_export_target *target,
+                           struct cbt_err *err);
 /* Writes what has gathered: once it is a block, or with `all` in any case. False where writing failed. */
 bool cbt_export_write(struct cbt_export_output *out, bool all);
 
@@ -38,6 +135,7 @@ struct cbt_export_count {
     uint64_t events, dead_letters, filtered;
 };
 
+/* What all jobs read. */
 struct cbt_export {
     const struct cbt_args *args;
     struct cbt_config *config;
@@ -47,12 +145,28 @@ struct cbt_export {
     void *format_self;
     bool lengths; /* sensor events are written as a bundle, not as lines */
     struct cbt_filter *filter;
+    const char *host;           /* --host; NULL: all */
+    int64_t since_ms, until_ms; /* events of [since, until); without both, all */
+    bool timed;                 /* there is a since or an until */
+    unsigned jobs;
+    struct cbt_export_walk *files;
+    struct cbt_export_target target;
+    _Atomic bool stop;
+};
+
+struct cbt_export_job {
+    struct cbt_export *x;
+    pthread_t thread;
     struct cbt_walk *walk;
     struct cbt_decoder *decoder;
+    struct cbt_environment env; /* of the file at hand */
+    struct cbt_export_input in;
     struct cbt_export_output out;
     struct cbt_export_count counts[CBT_TYPES];
     char notification_type[256]; /* of the first one, for the summary */
-    uint64_t unreadable;         /* files */
+    uint64_t files, unreadable;
+    bool set_aside; /* something of the file at hand */
+    _Atomic uint64_t shown_bytes, shown_events;
 };
 
 /* Where a body comes from, for messages. */
@@ -64,7 +178,19 @@ struct cbt_export_place {
 
 /* A file of sensor events, or of notifications, one a line: writes its events and reports what cannot be
  * decoded. False: the output failed. */
-bool cbt_export_sensor_events(struct cbt_export *x, const char *file, struct cbt_text body);
-bool cbt_export_notifications(struct cbt_export *x, const char *file, struct cbt_text lines);
+bool cbt_export_sensor_events(struct cbt_export_job *job, const char *file, struct cbt_text body);
+bool cbt_export_notifications(struct cbt_export_job *job, const char *file, struct cbt_text lines);
+
+/* ---- export_job.c ---- */
+
+int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct cbt_err *err);
+void cbt_export_job_free(struct cbt_export_job *job);
+/* Takes sequences until there are no more. */
+void *cbt_export_job_run(void *arg);
+
+/* ---- export_options.c ---- */
+
+/* Reads the options into `x`. 0, or the exit status after saying what is wrong. */
+int cbt_export_options(struct cbt_export *x, const char **ret_format, const char **ret_profile);
 
 #endif

@@ -4,20 +4,24 @@
  * before validity is judged, a part that cannot be decoded is reported and its neighbours go on, and after
  * 100 such parts the rest of the body is one.
  */
+#include <fnmatch.h>
 #include <string.h>
 
 #include "cbtap/log.h"
 #include "cli/export.h"
 
+#define HOST_MAX_BYTES 512 /* longer than any name in the DNS */
+
 static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
 /* Said, so that what begins like JSON is not taken for a notification: these have an option of their own. */
 static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
 
-static void leave_out(const struct cbt_export_place *place, const struct cbt_part *part, const char *text,
-                      struct cbt_export_count *count)
+static void leave_out(struct cbt_export_job *job, const struct cbt_export_place *place,
+                      const struct cbt_part *part, const char *text, struct cbt_export_count *count)
 {
     const char *reason = cbt_dead_reason_name(part->reason);
     count->dead_letters++;
+    job->set_aside = true;
     if (!*text)
         text = cbt_dead_reason_text(part->reason);
     if (place->line > 0)
@@ -30,25 +34,25 @@ static void leave_out(const struct cbt_export_place *place, const struct cbt_par
 }
 
 /* Appends the event as a line, or as a record of a bundle; what fails half-way is taken back. */
-static int append(struct cbt_export *x, const struct cbt_event *event, struct cbt_err *err)
+static int append(struct cbt_export_job *job, const struct cbt_event *event, struct cbt_err *err)
 {
-    struct cbt_buf *buf = &x->out.buf;
-    bool with_length = x->lengths && event->type != CBT_TYPE_NOTIFICATION;
-    size_t at = (size_t)(buf->pos - x->out.memory);
+    struct cbt_buf *buf = &job->out.buf;
+    bool with_length = job->x->lengths && event->type != CBT_TYPE_NOTIFICATION;
+    size_t at = (size_t)(buf->pos - job->out.memory);
     buf->begin = buf->pos;
     if (with_length)
         cbt_buf_put(buf, (const uint8_t[4]){0}, 4);
-    int rc = x->format->encode(x->format_self, event, buf, err);
+    int rc = job->x->format->encode(job->x->format_self, event, buf, err);
     if (!with_length)
         cbt_buf_put(buf, "\n", 1);
     if (rc == 0 && buf->failed)
         rc = cbt_err_set(err, CBT_ELIMIT, "the output is too large");
     if (rc != 0) {
-        buf->pos = x->out.memory + at;
+        buf->pos = job->out.memory + at;
         return rc;
     }
     if (with_length) {
-        uint8_t *length = x->out.memory + at;
+        uint8_t *length = job->out.memory + at;
         size_t len = (size_t)(buf->pos - length) - 4;
         for (unsigned i = 0; i < 4; i++)
             length[i] = (uint8_t)(len >> (8 * i));
@@ -56,58 +60,78 @@ static int append(struct cbt_export *x, const struct cbt_event *event, struct cb
     return 0;
 }
 
-static bool emit(struct cbt_export *x, const struct cbt_export_place *place, struct cbt_part *part,
+/* --host, --since and --until. An event of which they cannot be told is none of those asked for. */
+static bool is_wanted(const struct cbt_export *x, const struct cbt_event *event)
+{
+    if (x->timed && (event->unix_ms == 0 || event->unix_ms < x->since_ms || event->unix_ms >= x->until_ms))
+        return false;
+    if (x->host == NULL)
+        return true;
+    char host[HOST_MAX_BYTES];
+    const struct cbt_text *name = &event->env.host_name;
+    size_t len = name->len < sizeof host ? name->len : sizeof host - 1;
+    if (len > 0)
+        memcpy(host, name->data, len);
+    host[len] = '\0';
+    return fnmatch(x->host, host, FNM_CASEFOLD) == 0;
+}
+
+static bool emit(struct cbt_export_job *job, const struct cbt_export_place *place, struct cbt_part *part,
                  const struct cbt_event *event)
 {
-    struct cbt_export_count *count = &x->counts[event->type];
+    struct cbt_export_count *count = &job->counts[event->type];
     struct cbt_err err = {0};
-    int rc = append(x, event, &err);
+    if (!is_wanted(job->x, event)) {
+        count->filtered++;
+        return true;
+    }
+    int rc = append(job, event, &err);
     if (rc == 0) {
         count->events++;
-        return cbt_export_write(&x->out, false);
+        return cbt_export_write(&job->out, false);
     }
-    part->reason = rc != CBT_ELIMIT    ? CBT_DEAD_malformed
-                   : x->out.buf.failed ? CBT_DEAD_record_too_large
-                                       : CBT_DEAD_too_complex;
-    x->out.buf.failed = false;
-    leave_out(place, part, err.text, count);
+    part->reason = rc != CBT_ELIMIT      ? CBT_DEAD_malformed
+                   : job->out.buf.failed ? CBT_DEAD_record_too_large
+                                         : CBT_DEAD_too_complex;
+    job->out.buf.failed = false;
+    leave_out(job, place, part, err.text, count);
     return true;
 }
 
-static bool take_event(struct cbt_export *x, const struct cbt_export_place *place, struct cbt_part *part,
-                       unsigned *broken)
+static bool take_event(struct cbt_export_job *job, const struct cbt_export_place *place,
+                       struct cbt_part *part, unsigned *broken)
 {
     enum cbt_event_type type = cbt_peek_type(part->data);
-    struct cbt_export_count *count = &x->counts[type];
-    if (type == CBT_TYPE_stats || !cbt_filter_takes(x->filter, type)) {
+    struct cbt_export_count *count = &job->counts[type];
+    if (type == CBT_TYPE_stats || !cbt_filter_takes(job->x->filter, type)) {
         count->filtered++;
         return true;
     }
     struct cbt_event event;
     struct cbt_err err = {0};
-    if (cbt_decode_event(x->decoder, part->data, &x->env, &event, &part->reason, &err) != 0) {
+    if (cbt_decode_event(job->decoder, part->data, &job->env, &event, &part->reason, &err) != 0) {
         (*broken)++;
-        leave_out(place, part, err.text, count);
+        leave_out(job, place, part, err.text, count);
         return true;
     }
-    return emit(x, place, part, &event);
+    return emit(job, place, part, &event);
 }
 
-static void note_type(struct cbt_export *x, struct cbt_text name)
+static void note_type(struct cbt_export_job *job, struct cbt_text name)
 {
-    size_t len = name.len < sizeof x->notification_type ? name.len : sizeof x->notification_type - 1;
-    if (!*x->notification_type && len > 0)
-        memcpy(x->notification_type, name.data, len);
+    size_t len = name.len < sizeof job->notification_type ? name.len : sizeof job->notification_type - 1;
+    if (!*job->notification_type && len > 0)
+        memcpy(job->notification_type, name.data, len);
 }
 
-static bool take_notification(struct cbt_export *x, const struct cbt_export_place *place,
+static bool take_notification(struct cbt_export_job *job, const struct cbt_export_place *place,
                               struct cbt_part *part, unsigned *broken)
 {
-    struct cbt_export_count *count = &x->counts[CBT_TYPE_NOTIFICATION];
+    struct cbt_export_count *count = &job->counts[CBT_TYPE_NOTIFICATION];
     struct cbt_text type;
-    if (cbt_notification_type(x->decoder, x->routing_key, &type)) {
-        note_type(x, type);
-        if (!cbt_filter_takes_name(x->filter, type)) {
+    if (cbt_notification_type(job->decoder, job->x->routing_key, &type)) {
+        note_type(job, type);
+        if (!cbt_filter_takes_name(job->x->filter, type)) {
             count->filtered++;
             return true;
         }
@@ -116,48 +140,48 @@ static bool take_notification(struct cbt_export *x, const struct cbt_export_plac
     for (;;) {
         struct cbt_event event;
         struct cbt_err err = {0};
-        int rc = cbt_decode_notification(x->decoder, part->data, x->routing_key, &cursor, &event,
+        int rc = cbt_decode_notification(job->decoder, part->data, job->x->routing_key, &cursor, &event,
                                          &part->reason, &err);
         if (rc == 0)
             return true;
         if (rc < 0) {
             (*broken)++;
-            leave_out(place, part, err.text, count);
+            leave_out(job, place, part, err.text, count);
             return true;
         }
-        if (!emit(x, place, part, &event))
+        if (!emit(job, place, part, &event))
             return false;
     }
 }
 
-static bool take_body(struct cbt_export *x, const struct cbt_export_place *place, struct cbt_text body,
+static bool take_body(struct cbt_export_job *job, const struct cbt_export_place *place, struct cbt_text body,
                       struct cbt_text content_type)
 {
     struct cbt_part part;
     unsigned broken = 0;
     bool goes_on = true;
-    cbt_walk_start(x->walk, body, content_type, CBT_FRAMING_DETECT);
-    while (goes_on && cbt_walk_next(x->walk, &part)) {
+    cbt_walk_start(job->walk, body, content_type, CBT_FRAMING_DETECT);
+    while (goes_on && cbt_walk_next(job->walk, &part)) {
         if (broken == CBT_BROKEN_PARTS_MAX) {
             part.reason = CBT_DEAD_too_many_broken;
-            leave_out(place, &part, "", &x->counts[CBT_TYPE_NOTIFICATION]);
+            leave_out(job, place, &part, "", &job->counts[CBT_TYPE_NOTIFICATION]);
             break;
         }
         if (part.kind == CBT_PART_EVENT) {
-            goes_on = take_event(x, place, &part, &broken);
+            goes_on = take_event(job, place, &part, &broken);
         } else if (part.kind == CBT_PART_NOTIFICATION) {
-            goes_on = take_notification(x, place, &part, &broken);
+            goes_on = take_notification(job, place, &part, &broken);
         } else {
             broken++;
-            leave_out(place, &part, "", &x->counts[CBT_TYPE_NOTIFICATION]);
+            leave_out(job, place, &part, "", &job->counts[CBT_TYPE_NOTIFICATION]);
         }
     }
     return goes_on;
 }
 
-bool cbt_export_sensor_events(struct cbt_export *x, const char *file, struct cbt_text body)
+bool cbt_export_sensor_events(struct cbt_export_job *job, const char *file, struct cbt_text body)
 {
-    return take_body(x, &(struct cbt_export_place){.file = file}, body, protobuf_type);
+    return take_body(job, &(struct cbt_export_place){.file = file}, body, protobuf_type);
 }
 
 static bool is_blank(struct cbt_text line)
@@ -168,7 +192,7 @@ static bool is_blank(struct cbt_text line)
     return true;
 }
 
-bool cbt_export_notifications(struct cbt_export *x, const char *file, struct cbt_text lines)
+bool cbt_export_notifications(struct cbt_export_job *job, const char *file, struct cbt_text lines)
 {
     struct cbt_export_place place = {.file = file};
     while (place.offset < lines.len) {
@@ -177,7 +201,7 @@ bool cbt_export_notifications(struct cbt_export *x, const char *file, struct cbt
         const uint8_t *newline = memchr(at, '\n', left);
         struct cbt_text line = {at, newline ? (size_t)(newline - at) : left};
         place.line++;
-        if (!is_blank(line) && !take_body(x, &place, line, json_type))
+        if (!is_blank(line) && !take_body(job, &place, line, json_type))
             return false;
         place.offset += line.len + 1;
     }

@@ -487,10 +487,6 @@ static void standard_input_is_bounded_and_may_be_empty(void **state)
     expect_exit(&p, 1);
     expect_said(&p, "error left out file=FILE entry=0 record=0 offset=0 reason=empty", &empty);
     release(&p);
-    RUN(&p, "export", "/");
-    expect_exit(&p, 1);
-    expect_text(p.err, "error cannot read file=/ reason=\"Is a directory\"\n");
-    release(&p);
     config_file_remove(&empty);
 }
 
@@ -505,7 +501,7 @@ static void a_closed_pipe_ends_it_quietly(void **state)
     int pipe_fds[2];
     assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
     close(pipe_fds[0]);
-    start_between(&p, (const char *const[]){"export", file.path, "/nonexistent/never-reached", NULL}, -1,
+    start_between(&p, (const char *const[]){"export", file.path, "/tmp/nonexistent-never-reached", NULL}, -1,
                   pipe_fds[1]);
     finish(&p);
     close(pipe_fds[1]);
@@ -620,7 +616,7 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
         const char *arguments[6];
         const char *expected;
     } rows[] = {
-        {{"export"}, "error wrong usage option=FILE reason=\"none is named; - is standard input\""},
+        {{"export"}, "error wrong usage option=PATH reason=\"none is named; - is standard input\""},
         {{"export", "--formt", "json", "-"},
          "error unknown option option=--formt hint=\"did you mean \\\"--format\\\"?\""},
         {{"export", "--heder=a=b", "-"}, "option=--heder hint=\"did you mean \\\"--header\\\"?\""},

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A job takes one sequence of files after the other from the walk, and each sequence's files in order.
+ *
+ * Failure: a file that cannot be read is said and counted, and the next one is taken; one that went away
+ * since its folder was read is said, and no failure. When the output fails all jobs end.
+ */
+#include "cli/export.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbtap/log.h"
+#include "decode/kind.h"
+#include "decode/limits.h"
+
+int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct cbt_err *err)
+{
+    const struct cbt_decode_limits limits = cbt_decode_limits_of(&x->config->decode);
+    job->x = x;
+    int rc = cbt_walk_new(&job->walk, &limits, err);
+    if (rc == 0)
+        rc = cbt_decoder_new(&job->decoder, &limits, err);
+    if (rc == 0)
+        rc = cbt_export_output_init(&job->out, &x->target, err);
+    return rc;
+}
+
+void cbt_export_job_free(struct cbt_export_job *job)
+{
+    cbt_walk_free(job->walk);
+    cbt_decoder_free(job->decoder);
+    cbt_export_input_free(&job->in);
+    free(job->out.memory);
+}
+
+/* What its records do not say: --header, else the name of its folder. */
+static struct cbt_environment environment_of(const struct cbt_export *x, const struct cbt_export_file *file)
+{
+    struct cbt_environment env = x->env;
+    if (!env.has_sensor_id && file->has_sensor_id) {
+        env.has_sensor_id = true;
+        env.sensor_id = file->sensor_id;
+    }
+    return env;
+}
+
+/* False: the output failed. */
+static bool take_body(struct cbt_export_job *job, const struct cbt_export_file *file, struct cbt_text body)
+{
+    bool is_stdin = file->named && strcmp(file->path, "-") == 0;
+    if (job->x->args->notification)
+        return cbt_export_notifications(job, file->path, body);
+    /* What feeds a pipe may have no event to say; an empty file is one that lost its events. */
+    if (is_stdin && body.len == 0)
+        return true;
+    if (body.len > 0 && body.data[0] == '{' &&
+        cbt_kind_of(body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) == CBT_KIND_EVENT) {
+        cbt_log_error("the file holds no sensor events; it looks like JSON: --notification KEY reads one "
+                      "notification a line",
+                      CBT_S("file", file->path));
+        job->unreadable++;
+        job->set_aside = true;
+        return true;
+    }
+    job->env = environment_of(job->x, file);
+    return cbt_export_sensor_events(job, file->path, body);
+}
+
+static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *file)
+{
+    struct cbt_text body;
+    struct cbt_err err;
+    job->set_aside = false;
+    int rc = cbt_export_read(&job->in, file, job->x->config->cbtap.frame_max_bytes, &body, &err);
+    if (rc == 1) {
+        cbt_log_warning("it went away before it was read", CBT_S("file", file->path));
+        return true;
+    }
+    job->files++;
+    if (rc != 0) {
+        cbt_log_error("cannot read", CBT_S("file", file->path), CBT_S("reason", err.text));
+        job->unreadable++;
+        return true;
+    }
+    return take_body(job, file, body);
+}
+
+static bool goes_on(const struct cbt_export *x)
+{
+    return !x->stop && x->target.error == 0;
+}
+
+void *cbt_export_job_run(void *arg)
+{
+    struct cbt_export_job *job = arg;
+    struct cbt_export *x = job->x;
+    struct cbt_export_sequence sequence = {0};
+    struct cbt_export_file file;
+    while (goes_on(x) && cbt_export_walk_next(x->files, &sequence) == 1)
+        while (goes_on(x) && cbt_export_sequence_next(x->files, &sequence, &file) == 1)
+            if (!take_file(job, &file))
+                break;
+    cbt_export_sequence_free(&sequence);
+    cbt_export_write(&job->out, true);
+    return NULL;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Large blocks out: each job gathers whole events, and writes them at once while it holds the target. A file
+ * is written under another name, and has its own when all of it is on the disk.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/export.h"
+
+#define BLOCK_BYTES      (256u * 1024)
+#define RECORD_MAX_BYTES (1u << 30) /* as in the daemon */
+
+/* For the signal handler: what is to be removed. */
+static const char *volatile unfinished;
+
+static void remove_unfinished(int signal_number)
+{
+    if (unfinished != NULL)
+        unlink(unfinished);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+static int open_temporary(struct cbt_export_target *target, const char *path, struct cbt_err *err)
+{
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+    size_t bytes = strlen(path) + sizeof ".part-XXXXXX";
+    target->temporary = malloc(bytes);
+    if (target->temporary == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for a file's name");
+    memcpy(target->temporary, path, strlen(path));
+    memcpy(target->temporary + strlen(path), ".part-XXXXXX", sizeof ".part-XXXXXX");
+    target->fd = mkostemp(target->temporary, O_CLOEXEC);
+    if (target->fd < 0)
+        return cbt_err_set(err, CBT_EIO, "cannot create %s: %s", target->temporary, strerror(errno));
+    mode_t mask = umask(0);
+    umask(mask);
+    fchmod(target->fd, 0666 & ~mask);
+    unfinished = target->temporary;
+    for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++) {
+        struct sigaction action = {.sa_handler = remove_unfinished}, before;
+        /* nohup stays in effect. */
+        if (sigaction(ending[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(ending[i], &action, NULL);
+    }
+    return CBT_OK;
+}
+
+int cbt_export_target_open(struct cbt_export_target *target, const char *path, struct cbt_err *err)
+{
+    struct stat stat;
+    *target = (struct cbt_export_target){.path = path, .fd = STDOUT_FILENO};
+    pthread_mutex_init(&target->lock, NULL);
+    if (path != NULL) {
+        int rc = open_temporary(target, path, err);
+        if (rc != CBT_OK)
+            return rc;
+    }
+    target->regular = fstat(target->fd, &stat) == 0 && S_ISREG(stat.st_mode);
+    return CBT_OK;
+}
+
+/* The name lasts when its folder is on the disk. */
+static int sync_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL ? strdup(".") : strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    free(folder);
+    if (fd < 0)
+        return -1;
+    int rc = fsync(fd);
+    close(fd);
+    return rc;
+}
+
+void cbt_export_target_close(struct cbt_export_target *target, bool whole)
+{
+    if (target->temporary == NULL) {
+        /* A file system over the network may say only now that there is no room. */
+        if (target->path == NULL && whole && target->error == 0 && close(target->fd) != 0 && errno != EBADF &&
+            errno != EINTR)
+            target->error = errno;
+        return;
+    }
+    if (whole && target->error == 0 && target->fd >= 0 &&
+        (fsync(target->fd) != 0 || rename(target->temporary, target->path) != 0))
+        target->error = errno;
+    if (target->fd >= 0) {
+        if (!whole || target->error != 0)
+            unlink(target->temporary);
+        else if (sync_folder(target->path) != 0)
+            target->error = errno;
+        close(target->fd);
+    }
+    unfinished = NULL;
+    free(target->temporary);
+    target->temporary = NULL;
+}
+
+/* Records that are complete stay before the one that is being written. */
+static bool grow(struct cbt_buf *buf, size_t bytes)
+{
+    struct cbt_export_output *out = buf->owner;
+    size_t used = (size_t)(buf->pos - out->memory), before = (size_t)(buf->begin - out->memory);
+    size_t capacity = (size_t)(buf->end - out->memory);
+    if (bytes > RECORD_MAX_BYTES || used - before > RECORD_MAX_BYTES - bytes)
+        return false;
+    capacity = used + bytes > 2 * capacity ? used + bytes : 2 * capacity;
+    uint8_t *grown = realloc(out->memory, capacity);
+    if (!grown)
+        return false;
+    out->memory = grown;
+    buf->begin = grown + before;
+    buf->pos = grown + used;
+    buf->end = grown + capacity;
+    return true;
+}
+
+int cbt_export_output_init(struct cbt_export_output *out, struct cbt_export_target *target,
+                           struct cbt_err *err)
+{
+    size_t capacity = BLOCK_BYTES + BLOCK_BYTES / 4; /* a block, and the record that makes it full */
+    *out = (struct cbt_export_output){.memory = malloc(capacity), .target = target};
+    if (!out->memory)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the output");
+    out->buf = (struct cbt_buf){
+        .begin = out->memory, .pos = out->memory, .end = out->memory + capacity, .grow = grow, .owner = out};
+    return CBT_OK;
+}
+
+bool cbt_export_write(struct cbt_export_output *out, bool all)
+{
+    struct cbt_export_target *target = out->target;
+    const uint8_t *from = out->memory;
+    size_t left = (size_t)(out->buf.pos - from);
+    if (left < BLOCK_BYTES && !all)
+        return true;
+    pthread_mutex_lock(&target->lock);
+    while (left > 0 && target->error == 0) {
+        ssize_t n = write(target->fd, from, left);
+        if (n >= 0) {
+            from += n;
+            left -= (size_t)n;
+        } else if (!cbt_export_try_again(target->fd, POLLOUT)) {
+            target->error = errno;
+        }
+    }
+    pthread_mutex_unlock(&target->lock);
+    out->buf.begin = out->buf.pos = out->memory;
+    return target->error == 0;
+}
