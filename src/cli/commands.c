@@ -113,7 +113,7 @@ static const char export_text[] =
     "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
     "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
     "  --notification KEY    each file holds notifications of this routing key, a JSON object a line\n"
-    "  --quiet               no summary on standard error\n"
+    "  --quiet               no summary on standard error, and no progress where that is a terminal\n"
     "  -c FILE               a configuration; there is no default. These count: server_name, server_url,\n"
     "                        frame_max_bytes and log.* of [cbtap], [decode] and [filter]\n" SET_OPTION
     "  --help                this page\n"

@@ -33,7 +33,7 @@ static int open_chain(struct cbt_export *x, const char *format, const char *prof
     if (rc == 0)
         rc = cbt_filter_new(&x->filter, x->args->types ? x->args->types : filter->types, filter->drop, err);
     if (rc == 0)
-        rc = cbt_export_walk_new(&x->files, x->args->words, x->args->word_count, x->args->quiet, err);
+        rc = cbt_export_walk_new(&x->files, x->args->words, x->args->word_count, false, err);
     return rc;
 }
 
@@ -78,9 +78,11 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
             break;
     if (started < ready)
         cbt_log_warning("fewer jobs than asked for: no more threads can be made", CBT_I("jobs", started));
+    struct cbt_export_progress *progress = cbt_export_progress_start(x, jobs);
     cbt_export_job_run(&jobs[0]);
     for (unsigned i = 1; i < started; i++)
         pthread_join(jobs[i].thread, NULL);
+    cbt_export_progress_end(progress);
     return CBT_OK;
 }
 

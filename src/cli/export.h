@@ -64,7 +64,7 @@ struct cbt_export_file {
     int32_t sensor_id; /* the folder's name */
 };
 
-/* Says what is not there. @thread main */
+/* Says what is not there, unless it is to be silent, as all that it does. */
 int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
                         bool quiet, struct cbt_err *err);
 void cbt_export_walk_free(struct cbt_export_walk *walk);
@@ -187,6 +187,14 @@ int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct
 void cbt_export_job_free(struct cbt_export_job *job);
 /* Takes sequences until there are no more. */
 void *cbt_export_job_run(void *arg);
+
+/* ---- export_progress.c ---- */
+
+/* Draws on standard error, where that is a terminal, until its end. NULL: there is nothing to draw on. */
+struct cbt_export_progress;
+struct cbt_export_progress *cbt_export_progress_start(const struct cbt_export *x,
+                                                      const struct cbt_export_job *jobs);
+void cbt_export_progress_end(struct cbt_export_progress *progress);
 
 /* ---- export_options.c ---- */
 

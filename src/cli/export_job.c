@@ -67,6 +67,16 @@ static bool take_body(struct cbt_export_job *job, const struct cbt_export_file *
     return cbt_export_sensor_events(job, file->path, body);
 }
 
+/* For the progress. */
+static void show(struct cbt_export_job *job)
+{
+    uint64_t events = 0;
+    for (size_t i = 0; i < CBT_TYPES; i++)
+        events += job->counts[i].events + job->counts[i].filtered;
+    atomic_store_explicit(&job->shown_events, events, memory_order_relaxed);
+    atomic_fetch_add_explicit(&job->shown_bytes, job->in.len, memory_order_relaxed);
+}
+
 static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *file)
 {
     struct cbt_text body;
@@ -83,7 +93,9 @@ static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *
         job->unreadable++;
         return true;
     }
-    return take_body(job, file, body);
+    bool written = take_body(job, file, body);
+    show(job);
+    return written;
 }
 
 static bool goes_on(const struct cbt_export *x)

@@ -41,14 +41,15 @@ struct cbt_export_walk {
     size_t depth, level_capacity;
     char *path; /* of the deepest level */
     size_t path_bytes;
-    bool quiet, told_symlinks;
+    bool silent, told_symlinks;
     _Atomic uint64_t unreadable;
 };
 
 static void tell(struct cbt_export_walk *walk, const char *path, const char *reason)
 {
     walk->unreadable++;
-    cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", reason));
+    if (!walk->silent)
+        cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", reason));
 }
 
 /* ---- words ---- */
@@ -138,14 +139,14 @@ static void gather_sequences(struct cbt_export_walk *walk)
 }
 
 int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
-                        bool quiet, struct cbt_err *err)
+                        bool silent, struct cbt_err *err)
 {
     struct cbt_export_walk *walk = calloc(1, sizeof *walk);
     int rc = CBT_OK;
     if (walk == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the files");
     pthread_mutex_init(&walk->lock, NULL);
-    walk->quiet = quiet;
+    walk->silent = silent;
     for (size_t i = 0; i < count && rc == CBT_OK; i++) {
         bool is_glob = strpbrk(words[i], "*?[") != NULL && access(words[i], F_OK) != 0;
         rc = is_glob ? add_glob(walk, words[i], err) : add_word(walk, words[i], err);
@@ -333,7 +334,7 @@ static bool sensor_id_of(const char *folder, size_t len, int32_t *ret_sensor_id)
 static void tell_skipped(struct cbt_export_walk *walk, const struct cbt_export_sequence *sequence)
 {
     const struct cbt_export_scan *scan = &sequence->scan;
-    if (scan->symlinks + scan->others == 0 || walk->quiet)
+    if (scan->symlinks + scan->others == 0 || walk->silent)
         return;
     pthread_mutex_lock(&walk->lock);
     bool told = walk->told_symlinks;
