@@ -41,6 +41,7 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"host", required_argument, NULL, 'O'},
                                       {"to", required_argument, NULL, 'o'},
                                       {"jobs", required_argument, NULL, 'j'},
+                                      {"remove", no_argument, NULL, 'x'},
                                       {"raw", no_argument, NULL, 'r'},
                                       {"all", no_argument, NULL, 'a'},
                                       {"dry-run", no_argument, NULL, 'y'},
@@ -128,6 +129,7 @@ static void take(struct cbt_args *args, int letter, const char *value)
     args->raw |= letter == 'r';
     args->all |= letter == 'a';
     args->dry_run |= letter == 'y';
+    args->remove |= letter == 'x';
     args->help |= letter == 'h';
     args->connect |= letter == 'k';
     args->print |= letter == 'p';

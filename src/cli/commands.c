@@ -108,8 +108,15 @@ static const char export_text[] =
     "  --since TIME, --until TIME\n"
     "                        only events from then on, before then, by their own time: 2026-11-26,\n"
     "                        2026-11-26T18:00Z (UTC), or so long ago: -45m, -2h, -7d\n"
-    "  --to TARGET           stdout (default), or FILE, which has its name when all of it is on the disk\n"
-    "  --jobs N              so many folders at once; default: one for each processor\n"
+    "  --to TARGET           stdout (default); FILE, which has its name when all of it is on the disk; or a\n"
+    "                        sink, through the daemon's pipeline: kafka:TOPIC, tcp:HOST:PORT, "
+    "udp:HOST:PORT,\n"
+    "                        syslog:[udp:|tcp:|tls:]HOST:PORT. Its other keys are those of the [sink.NAME] "
+    "of\n"
+    "                        that type in -c FILE, else of sink.to: -s sink.to.kafka.bootstrap.servers=...\n"
+    "  --remove              removes each file when all made of it is written (a file: synced; a sink:\n"
+    "                        delivered) and nothing of it was left out\n"
+    "  --jobs N              so many folders at once (a sink: workers); default: one for each processor\n"
     "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
     "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
     "  --notification KEY    each file holds notifications of this routing key, a JSON object a line\n"
@@ -121,6 +128,7 @@ static const char export_text[] =
     "Examples:\n"
     "  cbtap export 7/*.log > events.ndjson\n"
     "  cbtap export --to events.ndjson /path/to/archive/dir\n"
+    "  cbtap export --remove --to kafka:cb-events -c /etc/cbtap/cbtap.conf /path/to/archive/dir\n"
     "  cbtap export --type netconn,procstart --since -2d -s cbtap.server_url=https://edr.example/ 7\n"
     "  cbtap export --header sensorId=7 --header sensorHostName=host-7 message.zip | head -n 3\n"
     "  cbtap export --notification watchlist.hit.process hits.ndjson\n"
@@ -198,8 +206,9 @@ const struct cbt_command cbt_commands[] = {
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
      "                    [--type T,...] [--host PATTERN] [--since TIME] [--until TIME] [--to TARGET]\n"
-     "                    [--jobs N] [--header NAME=VALUE]... [--notification KEY] [--quiet] PATH...",
-     "turns files into their events, without a server", export_text, "cFPtOTUojHNqw", cbt_cmd_export},
+     "                    [--remove] [--jobs N] [--header NAME=VALUE]... [--notification KEY] [--quiet] "
+     "PATH...",
+     "turns files into their events, without a server", export_text, "cFPtOTUojxHNqw", cbt_cmd_export},
     {"dlq",
      "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
      "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "

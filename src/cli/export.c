@@ -32,8 +32,6 @@ static int open_chain(struct cbt_export *x, const char *format, const char *prof
     int rc = x->format->open(&x->format_self, &options, err);
     if (rc == 0)
         rc = cbt_filter_new(&x->filter, x->args->types ? x->args->types : filter->types, filter->drop, err);
-    if (rc == 0)
-        rc = cbt_export_walk_new(&x->files, x->args->words, x->args->word_count, false, err);
     return rc;
 }
 
@@ -42,12 +40,14 @@ static int set_up(struct cbt_export *x)
     const char *format = "json", *profile = "documented";
     const struct cbt_args *args = x->args;
     struct cbt_err err;
-    if (cbt_config_load_without_ends(&x->config, args->config_path, args->overrides, args->override_count,
-                                     &err) != 0)
+    if (cbt_export_load(x, &err) != 0)
         return cbt_cli_fail(&err);
     cbt_cli_configure_log(x->config);
     int status = cbt_export_options(x, &format, &profile);
-    if (status == 0 && open_chain(x, format, profile, &err) != 0)
+    x->target.path = args->to && strcmp(args->to, "stdout") != 0 ? args->to : NULL;
+    if (status == 0 && !cbt_export_is_sink(args->to) && open_chain(x, format, profile, &err) != 0)
+        status = cbt_cli_fail(&err);
+    if (status == 0 && cbt_export_walk_new(&x->files, args->words, args->word_count, false, &err) != 0)
         status = cbt_cli_fail(&err);
     return status;
 }
@@ -90,7 +90,7 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
 
 struct totals {
     struct cbt_export_count counts[CBT_TYPES], sum;
-    uint64_t files, unreadable;
+    uint64_t files, unreadable, removed, kept;
     const char *notification_type;
 };
 
@@ -107,6 +107,8 @@ static struct totals add_up(const struct cbt_export *x, const struct cbt_export_
         }
         t.files += job->files;
         t.unreadable += job->unreadable;
+        t.removed += job->removed;
+        t.kept += job->kept;
         if (t.notification_type == NULL && *job->notification_type)
             t.notification_type = job->notification_type;
     }
@@ -130,6 +132,8 @@ static void summarize(const struct cbt_export *x, const struct totals *t)
     cbt_log_info("exported", CBT_I("files", t->files), CBT_I("unreadable", t->unreadable),
                  CBT_I("events", t->sum.events), CBT_I("dead_letters", t->sum.dead_letters),
                  CBT_I("filtered", t->sum.filtered));
+    if (x->args->remove)
+        cbt_log_info("removed", CBT_I("files", t->removed), CBT_I("kept", t->kept));
     for (size_t i = 0; i < CBT_TYPES; i++) {
         const struct cbt_export_count *count = &t->counts[i];
         if (count->events + count->dead_letters + count->filtered > 0)
@@ -139,10 +143,12 @@ static void summarize(const struct cbt_export *x, const struct totals *t)
 }
 
 /* The exit status. */
-static int finish(struct cbt_export *x, const struct cbt_export_job *jobs)
+static int finish(struct cbt_export *x, struct cbt_export_job *jobs)
 {
-    const struct totals t = add_up(x, jobs);
     cbt_export_target_close(&x->target, true);
+    for (unsigned i = 0; i < x->jobs && x->target.error == 0; i++)
+        cbt_export_remove_done(&jobs[i]);
+    const struct totals t = add_up(x, jobs);
     bool reader_left = x->target.error == EPIPE;
     bool broken = x->target.error != 0 && !reader_left;
     if (broken && x->target.path)
@@ -152,7 +158,7 @@ static int finish(struct cbt_export *x, const struct cbt_export_job *jobs)
         cbt_log_error("cannot write to standard output", CBT_S("reason", strerror(x->target.error)));
     else if (!reader_left && !x->args->quiet)
         summarize(x, &t);
-    return broken || t.unreadable > 0 || t.sum.dead_letters > 0 ? CBT_EXIT_FAILED : CBT_EXIT_DONE;
+    return broken || t.unreadable + t.kept > 0 || t.sum.dead_letters > 0 ? CBT_EXIT_FAILED : CBT_EXIT_DONE;
 }
 
 static int export_files(struct cbt_export *x, const char *path)
@@ -177,12 +183,11 @@ static int export_files(struct cbt_export *x, const char *path)
 int cbt_cmd_export(const struct cbt_args *args)
 {
     struct cbt_export x = {.args = args};
-    const char *to = args->to && strcmp(args->to, "stdout") != 0 ? args->to : NULL;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a write that fails, as a full disk is */
     int status = set_up(&x);
     if (status == 0)
-        status = export_files(&x, to);
+        status = cbt_export_is_sink(args->to) ? cbt_export_to_sink(&x) : export_files(&x, x.target.path);
     tear_down(&x);
     return status;
 }

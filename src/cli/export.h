@@ -66,7 +66,7 @@ struct cbt_export_file {
 
 /* Says what is not there, unless it is to be silent, as all that it does. */
 int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
-                        bool quiet, struct cbt_err *err);
+                        bool silent, struct cbt_err *err);
 void cbt_export_walk_free(struct cbt_export_walk *walk);
 /* 1: the next sequence, which replaces what is in *sequence (at first: all zero); 0: there are no more.
  * @thread any */
@@ -165,7 +165,9 @@ struct cbt_export_job {
     struct cbt_export_count counts[CBT_TYPES];
     char notification_type[256]; /* of the first one, for the summary */
     uint64_t files, unreadable;
-    bool set_aside; /* something of the file at hand */
+    bool set_aside;                     /* something of the file at hand */
+    FILE *done;                         /* what was exported and is to be removed; NULL: nothing yet */
+    uint64_t done_count, removed, kept; /* files; kept: they could not be removed */
     _Atomic uint64_t shown_bytes, shown_events;
 };
 
@@ -181,7 +183,36 @@ struct cbt_export_place {
 bool cbt_export_sensor_events(struct cbt_export_job *job, const char *file, struct cbt_text body);
 bool cbt_export_notifications(struct cbt_export_job *job, const char *file, struct cbt_text lines);
 
+/* ---- export_remove.c ---- */
+
+/* What tells that a file is what was read. */
+struct cbt_export_identity {
+    dev_t device;
+    ino_t inode;
+    int64_t bytes; /* negative: it is no file, and is never removed */
+    struct timespec mtime;
+};
+
+struct cbt_export_identity cbt_export_identity_of(const struct stat *stat);
+/* False: it is still there, which is said. */
+bool cbt_export_remove(const char *path, const struct cbt_export_identity *as_read);
+/* The file that was read is to be removed when all that was made of it is kept. */
+void cbt_export_note_done(struct cbt_export_job *job, const struct cbt_export_file *file);
+/* Writes what has gathered, and removes those noted; with a FILE only after it has its name. */
+void cbt_export_remove_done(struct cbt_export_job *job);
+
 /* ---- export_job.c ---- */
+
+/* What the file's records do not say: --header, else the name of its folder. */
+struct cbt_environment cbt_export_environment(const struct cbt_export *x, const struct cbt_export_file *file);
+/* Reads the file into the job's memory. False: it cannot be read, which is said. */
+bool cbt_export_job_read(struct cbt_export_job *job, const struct cbt_export_file *file,
+                         struct cbt_text *ret_body);
+/* True where standard input is empty: what feeds a pipe may have no event to say. An empty file is one that
+ * lost its events. */
+bool cbt_export_is_nothing(const struct cbt_export_file *file, struct cbt_text body);
+/* True where it holds no sensor events, which is said. */
+bool cbt_export_is_json(const struct cbt_export_file *file, struct cbt_text body);
 
 int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct cbt_err *err);
 void cbt_export_job_free(struct cbt_export_job *job);
@@ -195,6 +226,15 @@ struct cbt_export_progress;
 struct cbt_export_progress *cbt_export_progress_start(const struct cbt_export *x,
                                                       const struct cbt_export_job *jobs);
 void cbt_export_progress_end(struct cbt_export_progress *progress);
+
+/* ---- export_to.c ---- */
+
+/* True where --to names a sink, as TYPE:WHERE. */
+bool cbt_export_is_sink(const char *to);
+/* Loads the configuration, without what concerns the sink that --to adds: cbt_export_to_sink does that. */
+int cbt_export_load(struct cbt_export *x, struct cbt_err *err);
+/* Runs the daemon's pipeline from the files to that sink; the exit status. */
+int cbt_export_to_sink(struct cbt_export *x);
 
 /* ---- export_options.c ---- */
 

@@ -32,10 +32,11 @@ void cbt_export_job_free(struct cbt_export_job *job)
     cbt_decoder_free(job->decoder);
     cbt_export_input_free(&job->in);
     free(job->out.memory);
+    if (job->done != NULL)
+        fclose(job->done);
 }
 
-/* What its records do not say: --header, else the name of its folder. */
-static struct cbt_environment environment_of(const struct cbt_export *x, const struct cbt_export_file *file)
+struct cbt_environment cbt_export_environment(const struct cbt_export *x, const struct cbt_export_file *file)
 {
     struct cbt_environment env = x->env;
     if (!env.has_sensor_id && file->has_sensor_id) {
@@ -45,26 +46,37 @@ static struct cbt_environment environment_of(const struct cbt_export *x, const s
     return env;
 }
 
-/* False: the output failed. */
-static bool take_body(struct cbt_export_job *job, const struct cbt_export_file *file, struct cbt_text body)
+bool cbt_export_is_nothing(const struct cbt_export_file *file, struct cbt_text body)
 {
-    bool is_stdin = file->named && strcmp(file->path, "-") == 0;
-    if (job->x->args->notification)
-        return cbt_export_notifications(job, file->path, body);
-    /* What feeds a pipe may have no event to say; an empty file is one that lost its events. */
-    if (is_stdin && body.len == 0)
-        return true;
-    if (body.len > 0 && body.data[0] == '{' &&
-        cbt_kind_of(body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) == CBT_KIND_EVENT) {
-        cbt_log_error("the file holds no sensor events; it looks like JSON: --notification KEY reads one "
-                      "notification a line",
-                      CBT_S("file", file->path));
-        job->unreadable++;
-        job->set_aside = true;
-        return true;
+    return body.len == 0 && file->named && strcmp(file->path, "-") == 0;
+}
+
+bool cbt_export_is_json(const struct cbt_export_file *file, struct cbt_text body)
+{
+    if (body.len == 0 || body.data[0] != '{' ||
+        cbt_kind_of(body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) != CBT_KIND_EVENT)
+        return false;
+    cbt_log_error("the file holds no sensor events; it looks like JSON: --notification KEY reads one "
+                  "notification a line",
+                  CBT_S("file", file->path));
+    return true;
+}
+
+bool cbt_export_job_read(struct cbt_export_job *job, const struct cbt_export_file *file,
+                         struct cbt_text *ret_body)
+{
+    struct cbt_err err;
+    int rc = cbt_export_read(&job->in, file, job->x->config->cbtap.frame_max_bytes, ret_body, &err);
+    if (rc == 1) {
+        cbt_log_warning("it went away before it was read", CBT_S("file", file->path));
+        return false;
     }
-    job->env = environment_of(job->x, file);
-    return cbt_export_sensor_events(job, file->path, body);
+    job->files++;
+    if (rc == 0)
+        return true;
+    cbt_log_error("cannot read", CBT_S("file", file->path), CBT_S("reason", err.text));
+    job->unreadable++;
+    return false;
 }
 
 /* For the progress. */
@@ -77,24 +89,26 @@ static void show(struct cbt_export_job *job)
     atomic_fetch_add_explicit(&job->shown_bytes, job->in.len, memory_order_relaxed);
 }
 
+/* False: the output failed. */
 static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *file)
 {
     struct cbt_text body;
-    struct cbt_err err;
-    job->set_aside = false;
-    int rc = cbt_export_read(&job->in, file, job->x->config->cbtap.frame_max_bytes, &body, &err);
-    if (rc == 1) {
-        cbt_log_warning("it went away before it was read", CBT_S("file", file->path));
+    bool written = true;
+    if (!cbt_export_job_read(job, file, &body) || cbt_export_is_nothing(file, body))
         return true;
-    }
-    job->files++;
-    if (rc != 0) {
-        cbt_log_error("cannot read", CBT_S("file", file->path), CBT_S("reason", err.text));
+    job->set_aside = false;
+    if (job->x->args->notification) {
+        written = cbt_export_notifications(job, file->path, body);
+    } else if (cbt_export_is_json(file, body)) {
         job->unreadable++;
         return true;
+    } else {
+        job->env = cbt_export_environment(job->x, file);
+        written = cbt_export_sensor_events(job, file->path, body);
     }
-    bool written = take_body(job, file, body);
     show(job);
+    if (written && job->x->args->remove && !job->set_aside)
+        cbt_export_note_done(job, file);
     return written;
 }
 
@@ -114,6 +128,7 @@ void *cbt_export_job_run(void *arg)
             if (!take_file(job, &file))
                 break;
     cbt_export_sequence_free(&sequence);
-    cbt_export_write(&job->out, true);
+    if (cbt_export_write(&job->out, true) && x->target.path == NULL)
+        cbt_export_remove_done(job);
     return NULL;
 }

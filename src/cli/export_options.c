@@ -80,6 +80,12 @@ static int take_filters(struct cbt_export *x)
     int status = take_time("--since", args->since, &x->since_ms);
     if (status == 0)
         status = take_time("--until", args->until, &x->until_ms);
+    if (status == 0 && args->remove && (x->timed || x->host || args->types))
+        status = usage("--remove", "would remove what --type, --host, --since or --until leave out");
+    if (status == 0 && cbt_export_is_sink(args->to) && (x->timed || x->host))
+        status = usage("--to",
+                       "a sink takes every event of the types asked for: --host, --since and --until are for "
+                       "stdout and files");
     if (status == 0 && x->since_ms >= x->until_ms)
         status = usage("--until", "is not later than --since: no event is between them");
     return status;

@@ -20,13 +20,13 @@
 struct cbt_export_progress {
     const struct cbt_export *x;
     const struct cbt_export_job *jobs;
-    bool colours, end;
+    bool colours, end, over; /* over: end, as its own thread knows it */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t ended;
     int64_t begun_ns, drawn_ns;
     uint64_t total_bytes;
-    bool total_known;
+    bool total_known, unlimited; /* unlimited: standard input is read */
 };
 
 static bool is_shown(const struct cbt_export *x)
@@ -78,6 +78,11 @@ static void draw(struct cbt_export_progress *p)
         bytes += p->jobs[i].shown_bytes;
         events += p->jobs[i].shown_events;
     }
+    /* The end may come before the sum does. */
+    if (p->over && !p->unlimited) {
+        p->total_bytes = bytes;
+        p->total_known = true;
+    }
     put_bytes(done, sizeof done, bytes);
     /* A line that the terminal breaks could not be drawn over. */
     bool wide =
@@ -114,7 +119,7 @@ static void weigh(struct cbt_export_progress *p)
         while (known && cbt_export_sequence_next(walk, &sequence, &file) == 1) {
             struct stat found;
             if (file.named && strcmp(file.path, "-") == 0)
-                known = false;
+                p->unlimited = true;
             else if (fstatat(file.dir_fd, file.name, &found, 0) == 0)
                 p->total_bytes += (uint64_t)found.st_size;
             if (cbt_now_ns() - p->drawn_ns > DRAW_NS) {
@@ -124,7 +129,7 @@ static void weigh(struct cbt_export_progress *p)
         }
     cbt_export_sequence_free(&sequence);
     cbt_export_walk_free(walk);
-    p->total_known = known;
+    p->total_known = known && !p->unlimited;
 }
 
 static void *run(void *arg)
@@ -142,6 +147,7 @@ static void *run(void *arg)
         pthread_cond_timedwait(&p->ended, &p->lock, &until);
     }
     pthread_mutex_unlock(&p->lock);
+    p->over = true;
     draw(p);
     (void)!write(STDERR_FILENO, "\n", 1);
     return NULL;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """cbtap export where it takes more than a program and files: a terminal, a Kafka, a tree that grows."""
+import json
 import os
 import pty
 import re
@@ -56,3 +57,54 @@ def test_progress_is_drawn_on_a_terminal_and_colours_are_left_out_when_unwanted(
     assert "100 %" in plain and "\033[3" not in plain and "\033[0" not in plain
     for changed, words in (({"TERM": "dumb"}, []), ({}, ["--quiet"])):
         assert "\r\033[K" not in on_terminal(argv + words, {**env, **changed})[0]
+
+
+def export_to_kafka(run, kafka, *words):
+    """`cbtap export --to kafka:TOPIC WORDS`: its exit status and what it says."""
+    changes = (f"kafka.bootstrap.servers={kafka.bootstrap}", f"dead_letter_topic={run.dead_topic}",
+               f"dead_letter_dir={run.dead_dir}")
+    argv = [run.binary, "export", "--to", f"kafka:{run.topic}", *(part for change in changes for part in
+                                                                ("-s", f"sink.to.{change}")), *map(str, words)]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60 * run.scale.slow,
+                          check=False)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_files_go_to_kafka_in_order_and_are_removed_when_they_are_there(run, kafka, pb, tmp_path):
+    tree = tmp_path / "tree"
+    count = tree_of(pb, tree, folders=5, files=6, records=run.scale(400))
+    broken = tree / "100" / "5.log"
+    broken.write_bytes(broken.read_bytes() + b"torn")
+    status, said = export_to_kafka(run, kafka, "--remove", tree)
+    assert status == 1 and f'error some of it is a dead letter file={broken} reason=truncated' in said, said
+    assert [path for path in tree.rglob("*") if path.is_file()] == [broken]
+    assert "info exported files=30 unreadable=0 settled=29 set_aside=1 removed=29" in said
+    events = [json.loads(record["payload"]) for record in kafka.records(run.topic)]
+    assert len(events) == count
+    seconds = {}
+    for event in events:  # a partition's come in its order, and an endpoint's are in one
+        seconds.setdefault(event["sensor_id"], []).append(event["timestamp"])
+    assert len(seconds) == 5 and all(of == sorted(of) for of in seconds.values())
+    assert [record["payload"] for record in kafka.records(run.dead_topic)] == [b"torn"]
+
+    plain = subprocess.run([run.binary, "export", "--quiet", broken], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                           check=False).stdout
+    ours = [event for event in events if event["sensor_id"] == 100]
+    assert [json.loads(line) for line in plain.splitlines()] == ours[-plain.count(b"\n"):]
+
+
+@pytest.mark.without("thread")
+def test_a_sink_that_is_not_there_loses_and_removes_nothing(run, kafka, pb, tmp_path):
+    tree = tmp_path / "tree"
+    tree_of(pb, tree, folders=1, files=2, records=3)
+    argv = [run.binary, "export", "--remove", "--to", f"kafka:{run.topic}", "-s", "sink.to.kafka.bootstrap.servers=127.0.0.1:1",
+            "-s", "cbtap.shutdown_timeout_ms=100", str(tree)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        while "127.0.0.1:1" not in process.stderr.readline():
+            pass
+        process.terminate()
+        said = process.stderr.read()
+        assert process.wait(60) == 1, said
+    assert len(list(tree.rglob("*.log"))) == 2
+    assert "removed=0" in said

@@ -405,6 +405,78 @@ static void a_file_has_its_name_only_when_it_is_whole(void **state)
     tree_remove(&tree);
 }
 
+static bool is_there(const struct tree *tree, const char *name)
+{
+    return access(in(tree, name), F_OK) == 0;
+}
+
+static void only_what_is_written_whole_is_removed(void **state)
+{
+    (void)state;
+    struct tree tree;
+    struct program p;
+    tree_make(&tree);
+    make_folder(&tree, "7");
+    make_log(&tree, "7/good", 1, 2);
+    make_log(&tree, "7/broken", 2, 1);
+    int fd = open(in(&tree, "7/broken"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(write(fd, "torn", 4), 4);
+    close(fd);
+    write_file(in(&tree, "7/json"), "{\"a\":1}", 7);
+    /* Nothing where the output fails. */
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    start_between(&p, (const char *const[]){"export", "--remove", tree.path, NULL}, -1, full);
+    finish(&p);
+    close(full);
+    expect_exit(&p, 1);
+    release(&p);
+    assert_true(is_there(&tree, "7/good"));
+    RUN(&p, "export", "--remove", "--to", in(&tree, "nowhere/out"), tree.path);
+    expect_exit(&p, 1);
+    release(&p);
+    assert_true(is_there(&tree, "7/good"));
+
+    RUN(&p, "export", "--remove", tree.path);
+    expect_exit(&p, 1);
+    expect_text(p.err, "info removed files=1 kept=0\n");
+    assert_int_equal(strlen(seconds_of(p.out)), 3);
+    release(&p);
+    assert_false(is_there(&tree, "7/good"));
+    assert_true(is_there(&tree, "7/broken"));
+    assert_true(is_there(&tree, "7/json"));
+
+    make_log(&tree, "7/good", 1, 2);
+    RUN(&p, "export", "--remove", "--to", in(&tree, "out"), in(&tree, "7"));
+    expect_exit(&p, 1);
+    assert_false(is_there(&tree, "7/good"));
+    assert_true(is_there(&tree, "7/broken"));
+    char *out = read_file(in(&tree, "out"));
+    assert_int_equal(strlen(seconds_of(out)), 3);
+    free(out);
+    release(&p);
+    tree_remove(&tree);
+}
+
+static void what_would_lose_events_is_refused(void **state)
+{
+    (void)state;
+    static const char *const filters[][2] = {
+        {"--type", "netconn"}, {"--host", "a"}, {"--since", "2h"}, {"--until", "2h"}};
+    struct program p;
+    for (size_t i = 0; i < 4; i++) {
+        RUN(&p, "export", "--remove", filters[i][0], filters[i][1], "/nonexistent/file");
+        expect_exit(&p, 2);
+        expect_text(p.err, "option=--remove reason=\"would remove what");
+        release(&p);
+        if (i == 0)
+            continue;
+        RUN(&p, "export", "--to", "kafka:t", filters[i][0], filters[i][1], "/nonexistent/file");
+        expect_exit(&p, 2);
+        expect_text(p.err, "option=--to reason=\"a sink takes every event");
+        release(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +489,8 @@ int main(void)
         cmocka_unit_test(gz_files_are_inflated_up_to_the_limit),
         cmocka_unit_test(events_are_filtered_by_type_host_and_time),
         cmocka_unit_test(wrong_values_are_told),
+        cmocka_unit_test(only_what_is_written_whole_is_removed),
+        cmocka_unit_test(what_would_lose_events_is_refused),
         cmocka_unit_test(a_file_has_its_name_only_when_it_is_whole),
     };
     return cmocka_run_group_tests(tests, find_program, NULL);

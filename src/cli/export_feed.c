@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The source of export --to: each file is cut into frames of whole records, so that all behind it is the
+ * daemon's: decoding, sinks, dead letters, settlement.
+ *
+ * Happy path: a file is read when there is room for its first frame, and settled when everything made of all
+ * its frames is delivered; with --remove it is then removed. Failure: one of which there is a dead letter is
+ * said, and stays. Owns: each file in flight, and its folder's descriptor.
+ */
+#include "cli/export_feed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbtap/log.h"
+#include "decode/kind.h"
+#include "decode/wire.h"
+
+#define FRAMES      1024u
+#define FRAME_BYTES (256u * 1024)
+
+static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
+static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
+
+static uint32_t frames_max(const struct cbt_source_config *config)
+{
+    (void)config;
+    return FRAMES;
+}
+
+static int feed_open(void **ret_self, const struct cbt_source_config *config, struct cbt_receiver *receiver,
+                     struct cbt_err *err)
+{
+    struct cbt_export_feed *feed = config->own;
+    (void)err;
+    feed->receiver = receiver;
+    *ret_self = feed;
+    return CBT_OK;
+}
+
+static int feed_connect(void *self, struct cbt_err *err)
+{
+    (void)self;
+    (void)err;
+    return CBT_OK;
+}
+
+static int feed_fd(void *self)
+{
+    (void)self;
+    return -1;
+}
+
+/* ---- files ---- */
+
+static void look_whether_done(struct cbt_export_feed *feed)
+{
+    if (feed->at_end && feed->in_flight == 0)
+        atomic_store(&feed->done, true);
+}
+
+static void drop_file(struct cbt_export_feed *feed, struct cbt_export_open_file *file)
+{
+    feed->in_flight--;
+    if (file->newer != NULL)
+        file->newer->older = file->older;
+    else
+        feed->newest = file->older;
+    if (file->older != NULL)
+        file->older->newer = file->newer;
+    free(file);
+}
+
+static void finish_file(struct cbt_export_feed *feed, struct cbt_export_open_file *file)
+{
+    if (file->set_aside)
+        feed->set_aside++;
+    else
+        feed->settled++;
+    if (feed->x->args->remove && !file->set_aside) {
+        if (cbt_export_remove(file->path, &file->identity))
+            feed->removed++;
+        else
+            feed->kept++;
+    }
+    drop_file(feed, file);
+}
+
+static int no_memory(struct cbt_export_feed *feed, const char *path)
+{
+    feed->job.unreadable++;
+    cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", "no memory"));
+    return CBT_ENOMEM;
+}
+
+static int keep_file(struct cbt_export_feed *feed, const struct cbt_export_file *file)
+{
+    size_t path_len = strlen(file->path);
+    struct cbt_export_open_file *open = calloc(1, sizeof *open + path_len + 1);
+    if (open == NULL)
+        return no_memory(feed, file->path);
+    memcpy(open->path, file->path, path_len + 1);
+    open->identity = cbt_export_identity_of(&feed->job.in.stat);
+    open->older = feed->newest;
+    if (open->older != NULL)
+        open->older->newer = open;
+    feed->newest = open;
+    feed->file = open;
+    feed->in_flight++;
+    feed->offset = 0;
+    feed->env = cbt_export_environment(feed->x, file);
+    feed->bundle = cbt_kind_of(feed->body, protobuf_type, CBT_FRAMING_DETECT) == CBT_KIND_BUNDLE;
+    return CBT_OK;
+}
+
+/* Reads the next file that can be read. False: there is none. */
+static bool next_file(struct cbt_export_feed *feed)
+{
+    struct cbt_export_file file;
+    while (!feed->at_end) {
+        if (!feed->in_sequence || cbt_export_sequence_next(feed->x->files, &feed->sequence, &file) == 0) {
+            feed->in_sequence = cbt_export_walk_next(feed->x->files, &feed->sequence) == 1;
+            feed->at_end = !feed->in_sequence;
+            continue;
+        }
+        if (!cbt_export_job_read(&feed->job, &file, &feed->body) || cbt_export_is_nothing(&file, feed->body))
+            continue;
+        if (!feed->x->args->notification && cbt_export_is_json(&file, feed->body)) {
+            feed->job.unreadable++;
+            continue;
+        }
+        if (keep_file(feed, &file) == CBT_OK)
+            return true;
+    }
+    return false;
+}
+
+/* ---- frames ---- */
+
+/* How much of a bundle the next frame is: whole records, and whatever is behind the last one. */
+static size_t cut_records(struct cbt_export_feed *feed)
+{
+    size_t begin = feed->offset, at = begin, len = feed->body.len;
+    uint64_t records = 0;
+    while (len - at >= 4) {
+        size_t record = cbt_le32(feed->body.data + at);
+        if (record > len - at - 4 || (at > begin && at + 4 + record - begin > FRAME_BYTES))
+            break;
+        at += 4 + record;
+        records++;
+    }
+    atomic_fetch_add_explicit(&feed->job.shown_events, records, memory_order_relaxed);
+    bool cut_off = len - at < 4 || cbt_le32(feed->body.data + at) > len - at - 4;
+    return cut_off ? len - begin : at - begin;
+}
+
+/* The next part; empty: it is over. */
+static struct cbt_text next_part(struct cbt_export_feed *feed)
+{
+    const uint8_t *at = feed->body.data + feed->offset;
+    size_t left = feed->body.len - feed->offset;
+    if (feed->x->args->notification) {
+        const uint8_t *newline = left > 0 ? memchr(at, '\n', left) : NULL;
+        return (struct cbt_text){at, newline ? (size_t)(newline - at) + 1 : left};
+    }
+    if (feed->bundle && left > 0)
+        return (struct cbt_text){at, cut_records(feed)};
+    return (struct cbt_text){at, left};
+}
+
+static bool is_blank(struct cbt_text line)
+{
+    size_t i = 0;
+    while (i < line.len && strchr(" \t\r\n", line.data[i]) != NULL && line.data[i] != '\0')
+        i++;
+    return i == line.len;
+}
+
+/* 1: handed over; CBT_ELIMIT: no room. */
+static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
+{
+    struct cbt_frame *frame = cbt_receiver_take(feed->receiver, part.len > 0 ? part.len : 1);
+    if (frame == NULL)
+        return CBT_ELIMIT;
+    if (part.len > 0)
+        memcpy((uint8_t *)(uintptr_t)frame->body.data, part.data, part.len);
+    frame->body.len = part.len;
+    frame->env = feed->env;
+    frame->content_type = protobuf_type;
+    frame->framing = feed->bundle ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT;
+    if (feed->x->args->notification) {
+        frame->content_type = json_type;
+        frame->routing_key = feed->x->routing_key;
+        frame->framing = CBT_FRAMING_DETECT;
+    }
+    frame->token = (uint64_t)(uintptr_t)feed->file;
+    feed->file->frames++;
+    cbt_receiver_push(feed->receiver, frame);
+    return 1;
+}
+
+static void end_file(struct cbt_export_feed *feed)
+{
+    struct cbt_export_open_file *file = feed->file;
+    atomic_fetch_add_explicit(&feed->job.shown_bytes, feed->job.in.len, memory_order_relaxed);
+    feed->file = NULL;
+    file->ended = true;
+    if (file->frames == 0)
+        finish_file(feed, file);
+}
+
+static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
+{
+    struct cbt_export_feed *feed = self;
+    unsigned count = 0;
+    (void)err;
+    while (count < count_max && (feed->file != NULL || next_file(feed))) {
+        struct cbt_text part = next_part(feed);
+        bool skip = feed->x->args->notification && is_blank(part);
+        if (!skip && hand_over(feed, part) == CBT_ELIMIT)
+            return count > 0 ? (int)count : CBT_ELIMIT;
+        count += !skip;
+        feed->offset += part.len;
+        if (feed->offset == feed->body.len)
+            end_file(feed);
+    }
+    look_whether_done(feed);
+    return (int)count;
+}
+
+static int feed_tick(void *self, int64_t now_ns, struct cbt_err *err)
+{
+    (void)self;
+    (void)now_ns;
+    (void)err;
+    return CBT_OK;
+}
+
+static int feed_settle(void *self, struct cbt_frame *const done[], size_t count, struct cbt_err *err)
+{
+    struct cbt_export_feed *feed = self;
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        struct cbt_export_open_file *file = (struct cbt_export_open_file *)(uintptr_t)done[i]->token;
+        if (atomic_load(&done[i]->dead_letters) != 0 && !file->set_aside) {
+            enum cbt_dead_reason reason = (enum cbt_dead_reason)atomic_load(&done[i]->dead_reason);
+            file->set_aside = true;
+            cbt_log_error("some of it is a dead letter", CBT_S("file", file->path),
+                          CBT_S("reason", cbt_dead_reason_name(reason)),
+                          CBT_S("text", cbt_dead_reason_text(reason)));
+        }
+        file->frames--;
+        if (file->ended && file->frames == 0)
+            finish_file(feed, file);
+    }
+    cbt_count(cbt_receiver_stats(feed->receiver), CBT_COUNT_settled_frames, count);
+    look_whether_done(feed);
+    return CBT_OK;
+}
+
+static int feed_settle_flush(void *self, struct cbt_err *err)
+{
+    (void)self;
+    (void)err;
+    return CBT_OK;
+}
+
+static void feed_nothing(void *self)
+{
+    (void)self;
+}
+
+void cbt_export_feed_free(struct cbt_export_feed *feed)
+{
+    struct cbt_export_open_file *older;
+    for (struct cbt_export_open_file *file = feed->newest; file != NULL; file = older) {
+        older = file->older;
+        free(file);
+    }
+    cbt_export_sequence_free(&feed->sequence);
+    cbt_export_job_free(&feed->job);
+}
+
+const struct cbt_source cbt_export_source = {
+    .type = "files",
+    .guarantee = "at-least-once",
+    .redelivers = true,
+    .frames_max = frames_max,
+    .open = feed_open,
+    .connect = feed_connect,
+    .fd = feed_fd,
+    .read = feed_read,
+    .tick = feed_tick,
+    .settle = feed_settle,
+    .settle_flush = feed_settle_flush,
+    .disconnect = feed_nothing,
+    .close = feed_nothing,
+};

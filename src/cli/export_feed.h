@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* The source that feeds files into the daemon's pipeline, for export --to. */
+#ifndef CBTAP_CLI_EXPORT_FEED_H
+#define CBTAP_CLI_EXPORT_FEED_H
+
+#include "cbtap/source.h"
+#include "cli/export.h"
+
+/* A file of which frames are in flight. */
+struct cbt_export_open_file {
+    struct cbt_export_open_file *newer, *older; /* in flight */
+    struct cbt_export_identity identity;
+    unsigned frames;
+    bool ended; /* all of it is frames */
+    bool set_aside;
+    char path[];
+};
+
+struct cbt_export_feed {
+    struct cbt_export *x;
+    struct cbt_export_job job; /* what it reads with, and its counts */
+    struct cbt_receiver *receiver;
+    struct cbt_export_sequence sequence;
+    struct cbt_export_open_file *file; /* at hand, or NULL */
+    struct cbt_export_open_file *newest;
+    bool in_sequence;
+    struct cbt_environment env; /* of the file at hand */
+    struct cbt_text body;
+    size_t offset;
+    bool bundle; /* the file at hand can be cut */
+    bool at_end;
+    unsigned in_flight;                         /* files */
+    uint64_t settled, set_aside, removed, kept; /* files; kept: they could not be removed */
+    _Atomic bool done;                          /* everything was read and settled */
+};
+
+extern const struct cbt_source cbt_export_source;
+void cbt_export_feed_free(struct cbt_export_feed *feed);
+
+#endif

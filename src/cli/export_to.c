@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * --to TYPE:WHERE runs the daemon's own pipeline: the events go to a sink as a [sink.NAME] of that type would
+ * have it, of which WHERE is the key that says where. Where -c or -s have a sink of that type, it is that
+ * one; else one by the name of `to`.
+ */
+#include "cli/export.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbtap/log.h"
+#include "cbtap/pipeline.h"
+#include "cbtap/sink.h"
+#include "cli/export_feed.h"
+
+#define LOOK_NS       20000000L
+#define EXTRAS_MAX    8
+#define WORKERS_MAX   16
+#define TEXT_BYTES    1024
+#define OWN_SINK_NAME "to"
+
+static const struct target {
+    const char *type, *key;
+    const char *protocols; /* may stand before WHERE, with a colon; NULL: none */
+} targets[] = {
+    {"kafka", "topic", NULL}, {"tcp", "address", NULL},
+    {"udp", "address", NULL}, {"syslog", "address", "udp|tcp|tls"},
+    {"file", "path", NULL},
+};
+
+static const struct target *target_of(const char *to)
+{
+    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+        size_t len = strlen(targets[i].type);
+        if (strncmp(to, targets[i].type, len) == 0 && to[len] == ':')
+            return &targets[i];
+    }
+    return NULL;
+}
+
+bool cbt_export_is_sink(const char *to)
+{
+    return to != NULL && target_of(to) != NULL;
+}
+
+/* ---- the configuration ---- */
+
+int cbt_export_load(struct cbt_export *x, struct cbt_err *err)
+{
+    static const char own[] = "sink." OWN_SINK_NAME ".";
+    const struct cbt_args *args = x->args;
+    const char **some = calloc(args->override_count + 1, sizeof *some);
+    size_t count = 0;
+    if (some == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the configuration");
+    for (size_t i = 0; i < args->override_count; i++)
+        if (!cbt_export_is_sink(args->to) || strncmp(args->overrides[i], own, strlen(own)) != 0)
+            some[count++] = args->overrides[i];
+    int rc = cbt_config_load_without_ends(&x->config, args->config_path, some, count, err);
+    free(some);
+    return rc;
+}
+
+struct overrides {
+    char texts[EXTRAS_MAX][TEXT_BYTES];
+    const char **all; /* ours, then those of -s, which count more */
+    size_t count;
+    bool failed; /* one is too long */
+};
+
+static void put(struct overrides *o, const char *sink, const char *key, const char *value)
+{
+    char *text = o->texts[o->count];
+    int len = sink ? snprintf(text, TEXT_BYTES, "sink.%s.%s=%s", sink, key, value)
+                   : snprintf(text, TEXT_BYTES, "%s=%s", key, value);
+    o->failed |= len < 0 || len >= TEXT_BYTES;
+    o->all[o->count++] = text;
+}
+
+/* "tls:HOST:PORT": what stands before the address, of "udp|tcp|tls". */
+static size_t protocol_len(const char *protocols, const char *where)
+{
+    size_t len = strcspn(where, ":");
+    for (const char *at = protocols; at != NULL; at = strchr(at, '|'), at = at ? at + 1 : NULL)
+        if (strncmp(at, where, len) == 0 && (at[len] == '|' || at[len] == '\0'))
+            return len;
+    return 0;
+}
+
+static void put_all(struct overrides *o, const struct cbt_export *x, const struct target *target,
+                    const char *sink)
+{
+    const struct cbt_args *args = x->args;
+    const char *where = args->to + strlen(target->type) + 1;
+    size_t len = target->protocols ? protocol_len(target->protocols, where) : 0;
+    char text[32];
+    put(o, sink, "type", target->type);
+    if (len > 0) {
+        snprintf(text, sizeof text, "%.*s", (int)len, where);
+        put(o, sink, "protocol", text);
+        where += len + 1;
+    }
+    put(o, sink, target->key, where);
+    if (args->format)
+        put(o, sink, "format", args->format);
+    if (args->profile)
+        put(o, sink, "json.profile", args->profile);
+    if (args->types)
+        put(o, NULL, "filter.types", args->types);
+    if (args->jobs) {
+        snprintf(text, sizeof text, "%u", x->jobs < WORKERS_MAX ? x->jobs : WORKERS_MAX);
+        put(o, NULL, "cbtap.workers", text);
+    }
+}
+
+static const char *sink_name(const struct cbt_config *config, const char *type)
+{
+    for (size_t i = 0; i < config->sink_count; i++)
+        if (strcmp(config->sinks[i].type, type) == 0)
+            return config->sinks[i].name;
+    return OWN_SINK_NAME;
+}
+
+/* Replaces x->config by one that has the sink. */
+static int configure(struct cbt_export *x, const char **ret_sink, struct cbt_err *err)
+{
+    const struct target *target = target_of(x->args->to);
+    struct cbt_config *config = NULL;
+    if (cbt_sink_find(target->type) == NULL)
+        return cbt_err_set(err, CBT_EUNBUILT, "--to %s: this version (%s) has no sink of type %s",
+                           x->args->to, CBTAP_VERSION, target->type);
+    struct overrides *o = calloc(1, sizeof *o);
+    if (o == NULL)
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for the sink's configuration");
+    int rc = CBT_ENOMEM;
+    o->all = calloc(EXTRAS_MAX + x->args->override_count, sizeof *o->all);
+    if (o->all == NULL) {
+        cbt_err_set(err, CBT_ENOMEM, "no memory for the sink's configuration");
+        goto out;
+    }
+    const char *name = sink_name(x->config, target->type);
+    put_all(o, x, target, name);
+    for (size_t i = 0; i < x->args->override_count; i++)
+        o->all[o->count++] = x->args->overrides[i];
+    rc = o->failed ? cbt_err_set(err, CBT_EINVAL, "--to, --type or another value is too long")
+                   : cbt_config_load_without_ends(&config, x->args->config_path, o->all, o->count, err);
+    if (config != NULL) {
+        /* The old one may own the name. */
+        *ret_sink = sink_name(config, target->type);
+        cbt_config_free(x->config);
+        x->config = config;
+    }
+out:
+    free(o->all);
+    free(o);
+    return rc;
+}
+
+/* ---- the pipeline ---- */
+
+/* Until all is settled. False: a signal came first. */
+static bool wait_for_end(const struct cbt_export_feed *feed, const sigset_t *signals)
+{
+    const struct timespec look = {.tv_nsec = LOOK_NS};
+    while (!atomic_load(&feed->done))
+        if (sigtimedwait(signals, NULL, &look) > 0)
+            return false;
+    return true;
+}
+
+static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_export_feed *feed, bool *ret_ended,
+                        struct cbt_err *err)
+{
+    struct cbt_source_config source = {
+        .name = "export", .type = cbt_export_source.type, .source = &cbt_export_source, .own = feed};
+    struct cbt_config config = *x->config;
+    struct cbt_pipeline *pipeline = NULL;
+    sigset_t signals, before;
+    config.sources = &source;
+    config.source_count = 1;
+    for (size_t i = 0; i < x->config->sink_count; i++)
+        if (strcmp(x->config->sinks[i].name, sink) == 0)
+            config.sinks = &x->config->sinks[i];
+    config.sink_count = 1;
+    config.cbtap.http_listen = "";
+    config.cbtap.state_dir = "";
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    int rc = cbt_pipeline_new(&pipeline, &config, err);
+    if (rc == CBT_OK)
+        rc = cbt_pipeline_start(pipeline, err);
+    if (rc == CBT_OK) {
+        struct cbt_export_progress *progress = cbt_export_progress_start(x, &feed->job);
+        *ret_ended = wait_for_end(feed, &signals);
+        cbt_export_progress_end(progress);
+        pthread_sigmask(SIG_SETMASK, &before, NULL); /* a second signal ends it at once */
+        if (cbt_pipeline_stop(pipeline, err) != 0) {
+            *ret_ended = false;
+            cbt_log_warning("stopped with events in flight", CBT_S("reason", err->text));
+        }
+    }
+    cbt_pipeline_free(pipeline);
+    return rc;
+}
+
+int cbt_export_to_sink(struct cbt_export *x)
+{
+    struct cbt_err err;
+    struct cbt_export_feed *feed = calloc(1, sizeof *feed);
+    const char *sink = OWN_SINK_NAME;
+    bool ended = false;
+    if (feed == NULL) {
+        cbt_log_error("out of memory");
+        return CBT_EXIT_FAILED;
+    }
+    feed->x = x;
+    feed->job.x = x;
+    int rc = configure(x, &sink, &err);
+    x->jobs = 1; /* that reads; --jobs are the workers */
+    if (rc == CBT_OK)
+        rc = run_pipeline(x, sink, feed, &ended, &err);
+    int status = CBT_EXIT_DONE;
+    uint64_t unreadable = feed->job.unreadable + cbt_export_walk_unreadable(x->files);
+    if (rc != CBT_OK)
+        status = cbt_cli_fail(&err);
+    else if (!x->args->quiet)
+        cbt_log_info("exported", CBT_I("files", feed->job.files), CBT_I("unreadable", unreadable),
+                     CBT_I("settled", feed->settled), CBT_I("set_aside", feed->set_aside),
+                     CBT_I("removed", feed->removed));
+    if (status == CBT_EXIT_DONE && (!ended || unreadable + feed->set_aside + feed->kept > 0))
+        status = CBT_EXIT_FAILED;
+    cbt_export_feed_free(feed);
+    free(feed);
+    return status;
+}
