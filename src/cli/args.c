@@ -42,6 +42,7 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"to", required_argument, NULL, 'o'},
                                       {"jobs", required_argument, NULL, 'j'},
                                       {"remove", no_argument, NULL, 'x'},
+                                      {"fields", required_argument, NULL, 'i'},
                                       {"raw", no_argument, NULL, 'r'},
                                       {"all", no_argument, NULL, 'a'},
                                       {"dry-run", no_argument, NULL, 'y'},
@@ -116,6 +117,9 @@ static void take(struct cbt_args *args, int letter, const char *value)
         break;
     case 'o':
         args->to = value;
+        break;
+    case 'i':
+        args->fields = value;
         break;
     case 'j':
         args->jobs = value;

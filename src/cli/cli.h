@@ -23,9 +23,9 @@ struct cbt_args {
     const char *format, *profile, *notification; /* as given; NULL: not given */
     const char **headers;                        /* of --header, in order */
     size_t header_count;
-    const char *reason, *source, *since;          /* of dlq; NULL: not given */
-    const char *until, *types, *host, *to, *jobs; /* of export; NULL: not given */
-    size_t count;                                 /* of -n; 0: not given */
+    const char *reason, *source, *since;                   /* of dlq; NULL: not given */
+    const char *until, *types, *host, *to, *jobs, *fields; /* of export; NULL: not given */
+    size_t count;                                          /* of -n; 0: not given */
     bool raw, all, dry_run, remove;
     const char **froms; /* of --from, in order */
     size_t from_count;
@@ -41,7 +41,7 @@ struct cbt_command {
     /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
      * 'p' --print, 'm' --configuration-md, 'e' --events-md, 'F' --format, 'P' --profile, 'H' --header, 'N'
      * --notification, 'q' --quiet, 'R' --reason, 'S' --source, 'T' --since, 'U' --until, 't' --type, 'O'
-     * --host, 'o' --to, 'j' --jobs, 'x' --remove, 'n' -n, 'r' --raw, 'a' --all, 'y'
+     * --host, 'o' --to, 'j' --jobs, 'x' --remove, 'i' --fields, 'n' -n, 'r' --raw, 'a' --all, 'y'
      * --dry-run, 'f' --from, 'w' words. */
     const char *options;
     int (*run)(const struct cbt_args *args); /* NULL where text is */

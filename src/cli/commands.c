@@ -101,7 +101,11 @@ static const char export_text[] =
     "on.\n"
     "\n"
     "  --format FORMAT       json (default): an object a line; leef: LEEF 1.0, a line each; raw: the\n"
-    "                        records as they came, as a bundle, which export reads again\n"
+    "                        records as they came, as a bundle, which export reads again; table: a line\n"
+    "                        each for people, in colours on a terminal, unless NO_COLOR is set; csv: RFC\n"
+    "                        4180, a line of names first\n"
+    "  --fields F,...        the columns of table and csv, by the keys of json; default: those that matter\n"
+    "                        for the type, of csv for a single --type, else for all types\n"
     "  --profile PROFILE     key names of json and leef: documented (default), cbef-3.8\n"
     "  --type T,...          only these types of events, as filter.types: netconn,proc*\n"
     "  --host PATTERN        only events of hosts whose name matches, in any case: 'dc-*'\n"
@@ -127,6 +131,8 @@ static const char export_text[] =
     "\n"
     "Examples:\n"
     "  cbtap export 7/*.log > events.ndjson\n"
+    "  cbtap export --format table 7 | less -S\n"
+    "  cbtap export --format csv --type netconn --to netconn.csv 7\n"
     "  cbtap export --to events.ndjson /path/to/archive/dir\n"
     "  cbtap export --remove --to kafka:cb-events -c /etc/cbtap/cbtap.conf /path/to/archive/dir\n"
     "  cbtap export --type netconn,procstart --since -2d -s cbtap.server_url=https://edr.example/ 7\n"
@@ -205,10 +211,11 @@ const struct cbt_command cbt_commands[] = {
      "live events on the terminal", tail_text, "cdStOFnq", cbt_cmd_tail},
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
-     "                    [--type T,...] [--host PATTERN] [--since TIME] [--until TIME] [--to TARGET]\n"
-     "                    [--remove] [--jobs N] [--header NAME=VALUE]... [--notification KEY] [--quiet] "
+     "                    [--fields F,...] [--type T,...] [--host PATTERN] [--since TIME]\n"
+     "                    [--until TIME] [--to TARGET] [--remove] [--jobs N] [--header NAME=VALUE]... "
+     "[--notification KEY] [--quiet] "
      "PATH...",
-     "turns files into their events, without a server", export_text, "cFPtOTUojxHNqw", cbt_cmd_export},
+     "turns files into their events, without a server", export_text, "cFPitOTUojxHNqw", cbt_cmd_export},
     {"dlq",
      "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
      "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "

@@ -13,8 +13,28 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "cbtap/log.h"
+
+static bool is_terminal(const struct cbt_export *x)
+{
+    return x->target.path == NULL && isatty(STDOUT_FILENO);
+}
+
+static unsigned terminal_width(const struct cbt_export *x)
+{
+    struct winsize size;
+    return is_terminal(x) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+static bool wants_colours(const struct cbt_export *x)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+    return is_terminal(x) && (no_color == NULL || *no_color == '\0') &&
+           (term == NULL || strcmp(term, "dumb") != 0);
+}
 
 /* After the configuration, for errors are to look as it says. */
 static int open_chain(struct cbt_export *x, const char *format, const char *profile, struct cbt_err *err)
@@ -23,7 +43,11 @@ static int open_chain(struct cbt_export *x, const char *format, const char *prof
     const struct cbt_format_options options = {.server_name = x->config->cbtap.server_name,
                                                .server_url = x->config->cbtap.server_url,
                                                .float_time = filter->float_time,
-                                               .profile = profile};
+                                               .profile = profile,
+                                               .fields = x->args->fields,
+                                               .type = x->args->types,
+                                               .width = terminal_width(x),
+                                               .colours = wants_colours(x)};
     x->format = cbt_format_find(format);
     if (!x->format)
         return cbt_err_set(err, CBT_EUNBUILT, "--format %s is not built in this version (%s)", format,
@@ -63,6 +87,18 @@ static void tear_down(struct cbt_export *x)
 
 /* ---- the jobs ---- */
 
+/* What stands before the first event, whichever job writes that. */
+static void write_head(struct cbt_export_job *job)
+{
+    const struct cbt_export *x = job->x;
+    if (x->format->head == NULL)
+        return;
+    x->format->head(x->format_self, &job->out.buf);
+    if (job->out.buf.pos > job->out.memory)
+        cbt_buf_put(&job->out.buf, "\n", 1);
+    cbt_export_write(&job->out, true);
+}
+
 /* The first job is this thread. Fewer than asked for are no failure as long as there is one. */
 static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cbt_err *err)
 {
@@ -73,6 +109,7 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
             ready++;
     if (rc != CBT_OK)
         return rc;
+    write_head(&jobs[0]);
     for (started = 1; started < ready; started++)
         if (pthread_create(&jobs[started].thread, NULL, cbt_export_job_run, &jobs[started]) != 0)
             break;

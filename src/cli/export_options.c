@@ -32,6 +32,31 @@ static int take_choice(const char *value, const char *option, const char *key, c
     return 0;
 }
 
+/* All formats that there are: of a sink fewer, which its section says. */
+static int take_format(const char *value, const char **ret_format)
+{
+#define CBT_FORMAT(name) #name,
+    static const char *const names[] = {
+#include "format/formats.def"
+    };
+#define CBT_FORMAT(name) ", " #name
+    static const char list[] =
+#include "format/formats.def"
+        ;
+    const size_t count = sizeof names / sizeof names[0];
+    char phrase[128], reason[320];
+    if (value == NULL)
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], value) == 0) {
+            *ret_format = names[i];
+            return 0;
+        }
+    cbt_nearest_phrase(value, cbt_nearest(value, names, count), phrase, sizeof phrase);
+    snprintf(reason, sizeof reason, "\"%.64s\" is none of %s; %s", value, list + strlen(", "), phrase);
+    return usage("--format", reason);
+}
+
 static int take_header(struct cbt_export *x, const char *text)
 {
 #define X_NAME(name, field, kind)   #name,
@@ -105,11 +130,14 @@ static int take_jobs(struct cbt_export *x)
 int cbt_export_options(struct cbt_export *x, const char **ret_format, const char **ret_profile)
 {
     const struct cbt_args *args = x->args;
-    int status = take_choice(args->format, "--format", "format", ret_format);
+    int status = take_format(args->format, ret_format);
     if (status == 0)
         status = take_choice(args->profile, "--profile", "json.profile", ret_profile);
     for (size_t i = 0; i < args->header_count && status == 0; i++)
         status = take_header(x, args->headers[i]);
+    bool has_fields = strcmp(*ret_format, "csv") == 0 || strcmp(*ret_format, "table") == 0;
+    if (status == 0 && args->fields && !has_fields)
+        status = usage("--fields", "has no effect but with --format csv and table");
     if (status == 0)
         status = take_filters(x);
     if (status == 0)

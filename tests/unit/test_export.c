@@ -624,8 +624,10 @@ static void wrong_usage_exits_2_and_says_what_was_meant(void **state)
         {{"export", "--print", "-"}, "error unknown option option=--print"},
         {{"run", "--format", "json"}, "error unknown option option=--format"},
         {{"export", "-", "--format"}, "the option needs a value option=--format"},
+        {{"export", "--fields", "pid", "-"}, "option=--fields reason=\"has no effect but with"},
         {{"export", "--format", "jsn", "-"},
-         "option=--format reason=\"\\\"jsn\\\" is none of json, leef, raw; did you mean \\\"json\\\"?\""},
+         "option=--format reason=\"\\\"jsn\\\" is none of json, leef, raw, table, csv; did you mean "
+         "\\\"json\\\"?\""},
         {{"export", "--profile", "cbef", "-"}, "\\\"cbef\\\" is none of documented, cbef-3.8; "},
         {{"export", "--header", "sensorid=7", "-"},
          "\\\"sensorid\\\" is none of sensorId, sensorHostName, hostId, nodeId; did you mean "

@@ -477,6 +477,34 @@ static void what_would_lose_events_is_refused(void **state)
     }
 }
 
+/* ---- formats for people ---- */
+
+static void csv_has_its_names_first_and_once(void **state)
+{
+    (void)state;
+    struct tree tree;
+    struct program p;
+    tree_make(&tree);
+    make_folder(&tree, "7");
+    make_folder(&tree, "8");
+    make_log(&tree, "7/a", 1, 1);
+    make_log(&tree, "8/a", 1, 1);
+    RUN(&p, "export", "--format", "csv", "--fields", "timestamp,type", "--jobs", "2", tree.path);
+    expect_exit(&p, 0);
+    assert_string_equal(p.out, "timestamp,type\r\n1,ingress.event.unknown\r\n1,ingress.event.unknown\r\n");
+    release(&p);
+    RUN(&p, "export", "--format", "table", "--fields", "timestamp", in(&tree, "7"));
+    expect_exit(&p, 0);
+    expect_text(p.out, "timestamp\n");
+    assert_null(strchr(p.out, '\033'));
+    release(&p);
+    RUN(&p, "export", "--format", "csv", "--to", "kafka:t", in(&tree, "7"));
+    expect_exit(&p, 2);
+    expect_text(p.err, "csv");
+    release(&p);
+    tree_remove(&tree);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +519,7 @@ int main(void)
         cmocka_unit_test(wrong_values_are_told),
         cmocka_unit_test(only_what_is_written_whole_is_removed),
         cmocka_unit_test(what_would_lose_events_is_refused),
+        cmocka_unit_test(csv_has_its_names_first_and_once),
         cmocka_unit_test(a_file_has_its_name_only_when_it_is_whole),
     };
     return cmocka_run_group_tests(tests, find_program, NULL);
