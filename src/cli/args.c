@@ -43,6 +43,7 @@ static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
                                       {"jobs", required_argument, NULL, 'j'},
                                       {"remove", no_argument, NULL, 'x'},
                                       {"fields", required_argument, NULL, 'i'},
+                                      {"follow", no_argument, NULL, 'l'},
                                       {"raw", no_argument, NULL, 'r'},
                                       {"all", no_argument, NULL, 'a'},
                                       {"dry-run", no_argument, NULL, 'y'},
@@ -134,6 +135,7 @@ static void take(struct cbt_args *args, int letter, const char *value)
     args->all |= letter == 'a';
     args->dry_run |= letter == 'y';
     args->remove |= letter == 'x';
+    args->follow |= letter == 'l';
     args->help |= letter == 'h';
     args->connect |= letter == 'k';
     args->print |= letter == 'p';

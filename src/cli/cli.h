@@ -26,7 +26,7 @@ struct cbt_args {
     const char *reason, *source, *since;                   /* of dlq; NULL: not given */
     const char *until, *types, *host, *to, *jobs, *fields; /* of export; NULL: not given */
     size_t count;                                          /* of -n; 0: not given */
-    bool raw, all, dry_run, remove;
+    bool raw, all, dry_run, remove, follow;
     const char **froms; /* of --from, in order */
     size_t from_count;
     const char **words; /* what is no option */
@@ -41,7 +41,8 @@ struct cbt_command {
     /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
      * 'p' --print, 'm' --configuration-md, 'e' --events-md, 'F' --format, 'P' --profile, 'H' --header, 'N'
      * --notification, 'q' --quiet, 'R' --reason, 'S' --source, 'T' --since, 'U' --until, 't' --type, 'O'
-     * --host, 'o' --to, 'j' --jobs, 'x' --remove, 'i' --fields, 'n' -n, 'r' --raw, 'a' --all, 'y'
+     * --host, 'o' --to, 'j' --jobs, 'x' --remove, 'i' --fields, 'l' --follow, 'n' -n, 'r' --raw, 'a' --all,
+     * 'y'
      * --dry-run, 'f' --from, 'w' words. */
     const char *options;
     int (*run)(const struct cbt_args *args); /* NULL where text is */

@@ -105,7 +105,7 @@ static const char export_text[] =
     "                        each for people, in colours on a terminal, unless NO_COLOR is set; csv: RFC\n"
     "                        4180, a line of names first\n"
     "  --fields F,...        the columns of table and csv, by the keys of json; default: those that matter\n"
-    "                        for the type, of csv for a single --type, else for all types\n"
+    "                        for the type (csv: for a single --type)\n"
     "  --profile PROFILE     key names of json and leef: documented (default), cbef-3.8\n"
     "  --type T,...          only these types of events, as filter.types: netconn,proc*\n"
     "  --host PATTERN        only events of hosts whose name matches, in any case: 'dc-*'\n"
@@ -120,6 +120,9 @@ static const char export_text[] =
     "                        that type in -c FILE, else of sink.to: -s sink.to.kafka.bootstrap.servers=...\n"
     "  --remove              removes each file when all made of it is written (a file: synced; a sink:\n"
     "                        delivered) and nothing of it was left out\n"
+    "  --follow              goes on with files that are new or grow, once they are quiet for a second, "
+    "until\n"
+    "                        Ctrl-C or SIGTERM; a FILE has its name then\n"
     "  --jobs N              so many folders at once (a sink: workers); default: one for each processor\n"
     "  --header NAME=VALUE   a header of the AMQP message that the file came in, for what its records do\n"
     "                        not say: sensorId, sensorHostName, hostId, nodeId; may be given often\n"
@@ -131,13 +134,11 @@ static const char export_text[] =
     "\n"
     "Examples:\n"
     "  cbtap export 7/*.log > events.ndjson\n"
-    "  cbtap export --format table 7 | less -S\n"
     "  cbtap export --format csv --type netconn --to netconn.csv 7\n"
     "  cbtap export --to events.ndjson /path/to/archive/dir\n"
     "  cbtap export --remove --to kafka:cb-events -c /etc/cbtap/cbtap.conf /path/to/archive/dir\n"
     "  cbtap export --type netconn,procstart --since -2d -s cbtap.server_url=https://edr.example/ 7\n"
-    "  cbtap export --header sensorId=7 --header sensorHostName=host-7 message.zip | head -n 3\n"
-    "  cbtap export --notification watchlist.hit.process hits.ndjson\n"
+    "  cbtap export --header sensorId=7 message.zip | head -n 3\n"
     "  curl -s https://files.example/1.log | cbtap export --quiet -\n"
     "\n"
     "Exit status: 0 all of it, 1 something could not be read, decoded or written, 2 wrong usage or\n"
@@ -212,10 +213,11 @@ const struct cbt_command cbt_commands[] = {
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
      "                    [--fields F,...] [--type T,...] [--host PATTERN] [--since TIME]\n"
-     "                    [--until TIME] [--to TARGET] [--remove] [--jobs N] [--header NAME=VALUE]... "
+     "                    [--until TIME] [--to TARGET] [--remove] [--follow] [--jobs N] [--header "
+     "NAME=VALUE]... "
      "[--notification KEY] [--quiet] "
      "PATH...",
-     "turns files into their events, without a server", export_text, "cFPitOTUojxHNqw", cbt_cmd_export},
+     "turns files into their events, without a server", export_text, "cFPitOTUojxlHNqw", cbt_cmd_export},
     {"dlq",
      "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
      "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "

@@ -82,15 +82,15 @@ static void tear_down(struct cbt_export *x)
         x->format->close(x->format_self);
     cbt_filter_free(x->filter);
     cbt_export_walk_free(x->files);
+    cbt_export_follow_free(x->follow);
     cbt_config_free(x->config);
 }
 
 /* ---- the jobs ---- */
 
 /* What stands before the first event, whichever job writes that. */
-static void write_head(struct cbt_export_job *job)
+static void write_head(const struct cbt_export *x, struct cbt_export_job *job)
 {
-    const struct cbt_export *x = job->x;
     if (x->format->head == NULL)
         return;
     x->format->head(x->format_self, &job->out.buf);
@@ -100,27 +100,50 @@ static void write_head(struct cbt_export_job *job)
 }
 
 /* The first job is this thread. Fewer than asked for are no failure as long as there is one. */
-static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cbt_err *err)
+static void run_round(struct cbt_export_job *jobs, struct cbt_export *x)
 {
-    int rc = CBT_OK;
-    unsigned ready = 0, started;
-    while (ready < x->jobs && rc == CBT_OK)
-        if ((rc = cbt_export_job_init(&jobs[ready], x, err)) == CBT_OK)
-            ready++;
-    if (rc != CBT_OK)
-        return rc;
-    write_head(&jobs[0]);
-    for (started = 1; started < ready; started++)
+    unsigned started;
+    for (started = 1; started < x->jobs; started++)
         if (pthread_create(&jobs[started].thread, NULL, cbt_export_job_run, &jobs[started]) != 0)
             break;
-    if (started < ready)
+    if (started < x->jobs)
         cbt_log_warning("fewer jobs than asked for: no more threads can be made", CBT_I("jobs", started));
-    struct cbt_export_progress *progress = cbt_export_progress_start(x, jobs);
+    struct cbt_export_progress *progress = x->follow ? NULL : cbt_export_progress_start(x, jobs);
     cbt_export_job_run(&jobs[0]);
     for (unsigned i = 1; i < started; i++)
         pthread_join(jobs[i].thread, NULL);
     cbt_export_progress_end(progress);
+}
+
+/* What could not be read was said in the first round, and is tried in silence after that. */
+static int walk_again(struct cbt_export *x, struct cbt_err *err)
+{
+    struct cbt_export_walk *files;
+    int rc = cbt_export_walk_new(&files, x->args->words, x->args->word_count, true, err);
+    if (rc != CBT_OK)
+        return rc;
+    if (x->walks_unreadable == 0)
+        x->walks_unreadable = cbt_export_walk_unreadable(x->files);
+    cbt_export_walk_free(x->files);
+    x->files = files;
     return CBT_OK;
+}
+
+static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cbt_err *err)
+{
+    int rc = x->args->follow ? cbt_export_follow_new(&x->follow, err) : CBT_OK;
+    for (unsigned i = 0; i < x->jobs && rc == CBT_OK; i++)
+        rc = cbt_export_job_init(&jobs[i], x, err);
+    if (rc != CBT_OK)
+        return rc;
+    write_head(x, &jobs[0]);
+    run_round(jobs, x);
+    while (x->follow && x->target.error == 0 && rc == CBT_OK && cbt_export_follow_wait(x->follow)) {
+        rc = walk_again(x, err);
+        if (rc == CBT_OK)
+            run_round(jobs, x);
+    }
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -133,7 +156,7 @@ struct totals {
 
 static struct totals add_up(const struct cbt_export *x, const struct cbt_export_job *jobs)
 {
-    struct totals t = {.unreadable = cbt_export_walk_unreadable(x->files)};
+    struct totals t = {.unreadable = x->follow ? x->walks_unreadable : cbt_export_walk_unreadable(x->files)};
     t.files = t.unreadable;
     for (unsigned j = 0; j < x->jobs; j++) {
         const struct cbt_export_job *job = &jobs[j];
@@ -185,7 +208,11 @@ static int finish(struct cbt_export *x, struct cbt_export_job *jobs)
     cbt_export_target_close(&x->target, true);
     for (unsigned i = 0; i < x->jobs && x->target.error == 0; i++)
         cbt_export_remove_done(&jobs[i]);
-    const struct totals t = add_up(x, jobs);
+    struct totals t = add_up(x, jobs);
+    uint64_t unfinished = x->follow ? cbt_export_follow_unfinished(x->follow) : 0;
+    if (unfinished > 0)
+        cbt_log_error("files end amid a record, which is left out", CBT_I("files", unfinished));
+    t.unreadable += unfinished;
     bool reader_left = x->target.error == EPIPE;
     bool broken = x->target.error != 0 && !reader_left;
     if (broken && x->target.path)

@@ -82,6 +82,7 @@ uint64_t cbt_export_walk_unreadable(const struct cbt_export_walk *walk);
 
 /* A file's contents; the memory serves one file after the other. */
 struct cbt_export_input {
+    bool gz;
     uint8_t *data;
     size_t len;
     size_t capacity;
@@ -150,8 +151,9 @@ struct cbt_export {
     bool timed;                 /* there is a since or an until */
     unsigned jobs;
     struct cbt_export_walk *files;
+    struct cbt_export_follow *follow; /* NULL: there is one round */
+    uint64_t walks_unreadable;        /* of the walks that are over */
     struct cbt_export_target target;
-    _Atomic bool stop;
 };
 
 struct cbt_export_job {
@@ -200,6 +202,31 @@ bool cbt_export_remove(const char *path, const struct cbt_export_identity *as_re
 void cbt_export_note_done(struct cbt_export_job *job, const struct cbt_export_file *file);
 /* Writes what has gathered, and removes those noted; with a FILE only after it has its name. */
 void cbt_export_remove_done(struct cbt_export_job *job);
+
+/* ---- export_follow.c ---- */
+
+/* What --follow knows of files taken in earlier rounds. Its signals, SIGINT and SIGTERM, end it in order; a
+ * second one at once. */
+struct cbt_export_follow;
+int cbt_export_follow_new(struct cbt_export_follow **ret_follow, struct cbt_err *err);
+void cbt_export_follow_free(struct cbt_export_follow *follow);
+/* From now on a change in that folder, or of that file, ends the wait. @thread any */
+void cbt_export_follow_watch(struct cbt_export_follow *follow, const char *path);
+/* False: it was taken as it is, or is being written. @thread any */
+bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat *stat);
+/* Leaves of the body what is new and whole, and notes that it is taken. False: there is nothing. @thread any
+ */
+bool cbt_export_follow_cut(struct cbt_export_follow *follow, const struct stat *stat, bool lines, bool gz,
+                           struct cbt_text *body);
+/* It cannot be read, which is said once for what it is now. @thread any */
+void cbt_export_follow_pass_by(struct cbt_export_follow *follow, const struct stat *stat);
+/* It is removed: what has its number next is another file. @thread any */
+void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt_export_identity *identity);
+/* Until another round is due. False: it is to stop. */
+bool cbt_export_follow_wait(struct cbt_export_follow *follow);
+bool cbt_export_follow_stopped(void);
+/* How many files end amid a record. */
+uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow);
 
 /* ---- export_job.c ---- */
 

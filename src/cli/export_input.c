@@ -163,7 +163,8 @@ int cbt_export_read(struct cbt_export_input *in, const struct cbt_export_file *f
     if (rc != CBT_OK)
         return rc;
     *ret_body = (struct cbt_text){in->data, in->len};
-    if (is_gz(in)) {
+    in->gz = is_gz(in);
+    if (in->gz) {
         size_t len = 0;
         if ((rc = inflate(in, max_bytes, &len, err)) == CBT_OK)
             *ret_body = (struct cbt_text){in->inflated, len};

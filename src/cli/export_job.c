@@ -94,8 +94,23 @@ static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *
 {
     struct cbt_text body;
     bool written = true;
-    if (!cbt_export_job_read(job, file, &body) || cbt_export_is_nothing(file, body))
+    struct cbt_export_follow *follow = job->x->follow;
+    struct stat found;
+    bool is_found = follow != NULL && fstatat(file->dir_fd, file->name, &found, 0) == 0;
+    if (is_found && !cbt_export_follow_wants(follow, &found))
         return true;
+    if (!cbt_export_job_read(job, file, &body)) {
+        if (is_found)
+            cbt_export_follow_pass_by(follow, &found);
+        return true;
+    }
+    if (cbt_export_is_nothing(file, body))
+        return true;
+    size_t all = body.len;
+    if (job->x->follow &&
+        !cbt_export_follow_cut(job->x->follow, &job->in.stat, job->x->args->notification, job->in.gz, &body))
+        return true;
+    bool whole = body.data + body.len == (job->in.gz ? job->in.inflated : job->in.data) + all;
     job->set_aside = false;
     if (job->x->args->notification) {
         written = cbt_export_notifications(job, file->path, body);
@@ -107,14 +122,14 @@ static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *
         written = cbt_export_sensor_events(job, file->path, body);
     }
     show(job);
-    if (written && job->x->args->remove && !job->set_aside)
+    if (written && job->x->args->remove && !job->set_aside && whole)
         cbt_export_note_done(job, file);
     return written;
 }
 
 static bool goes_on(const struct cbt_export *x)
 {
-    return !x->stop && x->target.error == 0;
+    return !cbt_export_follow_stopped() && x->target.error == 0;
 }
 
 void *cbt_export_job_run(void *arg)
@@ -123,10 +138,14 @@ void *cbt_export_job_run(void *arg)
     struct cbt_export *x = job->x;
     struct cbt_export_sequence sequence = {0};
     struct cbt_export_file file;
-    while (goes_on(x) && cbt_export_walk_next(x->files, &sequence) == 1)
+    while (goes_on(x) && cbt_export_walk_next(x->files, &sequence) == 1) {
+        /* Before the folder is read, so that nothing comes between. */
+        if (x->follow && sequence.folder)
+            cbt_export_follow_watch(x->follow, sequence.folder);
         while (goes_on(x) && cbt_export_sequence_next(x->files, &sequence, &file) == 1)
             if (!take_file(job, &file))
                 break;
+    }
     cbt_export_sequence_free(&sequence);
     if (cbt_export_write(&job->out, true) && x->target.path == NULL)
         cbt_export_remove_done(job);

@@ -105,6 +105,13 @@ static int take_filters(struct cbt_export *x)
     int status = take_time("--since", args->since, &x->since_ms);
     if (status == 0)
         status = take_time("--until", args->until, &x->until_ms);
+    if (status == 0 && args->follow && cbt_export_is_sink(args->to))
+        status = usage("--follow",
+                       "is for stdout and files: to a sink the daemon does that, with a source of type "
+                       "archive");
+    for (size_t i = 0; i < args->word_count && args->follow && status == 0; i++)
+        if (strcmp(args->words[i], "-") == 0)
+            status = usage("--follow", "does not go with standard input");
     if (status == 0 && args->remove && (x->timed || x->host || args->types))
         status = usage("--remove", "would remove what --type, --host, --since or --until leave out");
     if (status == 0 && cbt_export_is_sink(args->to) && (x->timed || x->host))

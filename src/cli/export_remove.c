@@ -97,9 +97,11 @@ void cbt_export_remove_done(struct cbt_export_job *job)
         rewind(job->done);
         while (left > 0 && read_noted(job->done, &identity, &path, &capacity)) {
             left--;
-            if (cbt_export_remove(path, &identity))
+            if (cbt_export_remove(path, &identity)) {
                 job->removed++;
-            else
+                if (job->x->follow)
+                    cbt_export_follow_forget(job->x->follow, &identity);
+            } else
                 job->kept++;
         }
         rewind(job->done);

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from events import Fleet, bundle_of
+from process import ServiceError, until
 
 
 def tree_of(pb, directory, folders, files, records):
@@ -108,3 +109,57 @@ def test_a_sink_that_is_not_there_loses_and_removes_nothing(run, kafka, pb, tmp_
         assert process.wait(60) == 1, said
     assert len(list(tree.rglob("*.log"))) == 2
     assert "removed=0" in said
+
+
+@pytest.mark.without("thread")
+def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_path):
+    tree = tmp_path / "tree"
+    count = tree_of(pb, tree, folders=2, files=2, records=3)
+    fleet = Fleet(pb, sensors=3)
+    argv = [run.binary, "export", "--follow", "--quiet", str(tree)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        def await_events(number):
+            return [json.loads(process.stdout.readline()) for _ in range(number)]
+
+        await_events(count)
+        growing, record = tree / "100" / "growing", bundle_of([fleet.record(100)])
+        growing.write_bytes(record + record[:7])  # half a record waits for the rest
+        assert len(await_events(1)) == 1
+        with growing.open("ab") as f:
+            f.write(record[7:] + record)
+        assert len(await_events(2)) == 2
+        (tree / "102").mkdir()
+        (tree / "aside").write_bytes(bundle_of([fleet.record(102) for _ in range(5)]))
+        (tree / "aside").rename(tree / "102" / "moved")
+        assert len(await_events(5)) == 5
+        growing.write_bytes(record + record[:7])
+        await_events(1)
+        process.terminate()
+        out, said = process.communicate(timeout=60)
+    assert out == "" and process.returncode == 1
+    assert said.endswith("error files end amid a record, which is left out files=1\n"), said
+
+
+@pytest.mark.without("thread")
+def test_follow_with_remove_leaves_an_empty_tree(run, pb, tmp_path):
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    count = tree_of(pb, tree, folders=2, files=10, records=3)
+    fleet = Fleet(pb, sensors=1)
+    with open(out, "wb") as f, subprocess.Popen([run.binary, "export", "--follow", "--remove", str(tree)], stdout=f,
+                                                stderr=subprocess.PIPE, text=True) as process:
+        def await_empty():
+            try:
+                until(lambda: not list(tree.rglob("*.log")), 30 * run.scale.slow, "an empty tree")
+            except ServiceError:
+                process.kill()
+                raise
+
+        await_empty()
+        for number in range(5):
+            (tree / "100" / f"new-{number}.log").write_bytes(bundle_of([fleet.record(100)]))
+        await_empty()
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, said
+    assert "info removed files=25 kept=0" in said
+    assert out.read_bytes().count(b"\n") == count + 5

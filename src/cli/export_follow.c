@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * export --follow: rounds over the paths, each of which takes what is new or has grown. inotify tells when
+ * the next one is due; every few seconds there is one in any case, for what inotify does not tell (network
+ * file systems, its limits). A file is taken when it has been quiet for a second, and only up to its last
+ * whole record: the rest waits for the file to grow.
+ *
+ * Owns: for each file that was taken 56 bytes that say how much of it.
+ */
+#include "cli/export.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "cbtap/clock.h"
+#include "cbtap/log.h"
+#include "decode/kind.h"
+#include "decode/wire.h"
+
+#define QUIET_NS   1000000000
+#define RESCAN_MS  5000
+#define EVENTS     (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_DONT_FOLLOW)
+#define FIRST_ROOM 1024u
+
+/* A file as it was taken last. */
+struct taken {
+    bool used;
+    struct cbt_export_identity identity;
+    uint64_t bytes; /* how much of it */
+};
+
+struct cbt_export_follow {
+    pthread_mutex_t lock;
+    struct taken *table; /* by device and inode, open addressing */
+    size_t room, count;
+    int inotify_fd;
+    bool told_no_watch;
+    _Atomic bool postponed; /* a file was not quiet */
+    uint64_t rounds;
+};
+
+static volatile sig_atomic_t stop_asked;
+
+static void ask_to_stop(int signal_number)
+{
+    stop_asked = signal_number;
+}
+
+static struct taken *find(const struct cbt_export_follow *follow, const struct cbt_export_identity *identity)
+{
+    size_t at =
+        ((size_t)identity->inode * 0x9E3779B97F4A7C15u + (size_t)identity->device) & (follow->room - 1);
+    while (follow->table[at].used && (follow->table[at].identity.inode != identity->inode ||
+                                      follow->table[at].identity.device != identity->device))
+        at = (at + 1) & (follow->room - 1);
+    return &follow->table[at];
+}
+
+static bool grow(struct cbt_export_follow *follow)
+{
+    struct cbt_export_follow grown = {.room = follow->room == 0 ? FIRST_ROOM : 2 * follow->room};
+    grown.table = calloc(grown.room, sizeof *grown.table);
+    if (grown.table == NULL)
+        return false;
+    for (size_t i = 0; i < follow->room; i++)
+        if (follow->table[i].used)
+            *find(&grown, &follow->table[i].identity) = follow->table[i];
+    free(follow->table);
+    follow->table = grown.table;
+    follow->room = grown.room;
+    return true;
+}
+
+int cbt_export_follow_new(struct cbt_export_follow **ret_follow, struct cbt_err *err)
+{
+    struct cbt_export_follow *follow = calloc(1, sizeof *follow);
+    if (follow == NULL || !grow(follow)) {
+        free(follow);
+        return cbt_err_set(err, CBT_ENOMEM, "no memory for --follow");
+    }
+    pthread_mutex_init(&follow->lock, NULL);
+    follow->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    *ret_follow = follow;
+    return CBT_OK;
+}
+
+void cbt_export_follow_free(struct cbt_export_follow *follow)
+{
+    if (follow == NULL)
+        return;
+    if (follow->inotify_fd >= 0)
+        close(follow->inotify_fd);
+    free(follow->table);
+    pthread_mutex_destroy(&follow->lock);
+    free(follow);
+}
+
+void cbt_export_follow_watch(struct cbt_export_follow *follow, const char *path)
+{
+    if (inotify_add_watch(follow->inotify_fd, path, EVENTS) >= 0 || errno == ENOENT || errno == EACCES)
+        return;
+    pthread_mutex_lock(&follow->lock);
+    bool told = follow->told_no_watch;
+    follow->told_no_watch = true;
+    pthread_mutex_unlock(&follow->lock);
+    if (!told)
+        cbt_log_warning("not all can be watched: what is new is found only every few seconds; sysctl "
+                        "fs.inotify.max_user_watches raises the limit",
+                        CBT_S("path", path), CBT_S("reason", strerror(errno)));
+}
+
+/* How much of it is whole records, or lines. What is no bundle is taken as a whole. */
+static size_t whole_len(struct cbt_text body, bool lines, bool bundle)
+{
+    size_t at = body.len;
+    if (lines) {
+        while (at > 0 && body.data[at - 1] != '\n')
+            at--;
+        return at;
+    }
+    for (at = 0; bundle && body.len - at >= 4 && cbt_le32(body.data + at) <= body.len - at - 4;)
+        at += 4 + (size_t)cbt_le32(body.data + at);
+    return bundle ? at : body.len;
+}
+
+bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat *stat)
+{
+    const struct cbt_export_identity now = cbt_export_identity_of(stat);
+    int64_t quiet_ns = cbt_wall_ms() * 1000000 - ((int64_t)now.mtime.tv_sec * 1000000000 + now.mtime.tv_nsec);
+    pthread_mutex_lock(&follow->lock);
+    const struct taken *taken = find(follow, &now);
+    bool same = taken->used && taken->identity.bytes == now.bytes &&
+                taken->identity.mtime.tv_sec == now.mtime.tv_sec &&
+                taken->identity.mtime.tv_nsec == now.mtime.tv_nsec;
+    pthread_mutex_unlock(&follow->lock);
+    if (same)
+        return false;
+    /* A time that lies ahead is not waited for. */
+    if (quiet_ns >= 0 && quiet_ns < QUIET_NS) {
+        follow->postponed = true;
+        return false;
+    }
+    return true;
+}
+
+void cbt_export_follow_pass_by(struct cbt_export_follow *follow, const struct stat *stat)
+{
+    const struct cbt_export_identity now = cbt_export_identity_of(stat);
+    pthread_mutex_lock(&follow->lock);
+    if (2 * (follow->count + 1) <= follow->room || grow(follow)) {
+        struct taken *taken = find(follow, &now);
+        follow->count += !taken->used;
+        *taken = (struct taken){.used = true, .identity = now, .bytes = (uint64_t)stat->st_size};
+    }
+    pthread_mutex_unlock(&follow->lock);
+}
+
+bool cbt_export_follow_cut(struct cbt_export_follow *follow, const struct stat *stat, bool lines, bool gz,
+                           struct cbt_text *body)
+{
+    const struct cbt_export_identity now = cbt_export_identity_of(stat);
+    bool bundle =
+        !gz && cbt_kind_of(*body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) == CBT_KIND_BUNDLE;
+    bool can_grow = bundle || (lines && !gz);
+    pthread_mutex_lock(&follow->lock);
+    if (2 * (follow->count + 1) > follow->room && !grow(follow)) {
+        pthread_mutex_unlock(&follow->lock);
+        cbt_log_error("no memory to note what was taken: the file is left for the next round");
+        return false;
+    }
+    struct taken *taken = find(follow, &now);
+    uint64_t before = taken->used && can_grow ? taken->bytes : 0;
+    /* It was cut off, or is another file under the same number. */
+    if (before > body->len)
+        before = 0;
+    size_t whole = can_grow ? whole_len(*body, lines, bundle) : body->len;
+    follow->count += !taken->used;
+    *taken = (struct taken){.used = true, .identity = now, .bytes = whole};
+    pthread_mutex_unlock(&follow->lock);
+    if (before >= whole && whole > 0)
+        return false;
+    *body = (struct cbt_text){body->data + before, whole - before};
+    return true;
+}
+
+uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < follow->room; i++)
+        count += follow->table[i].used && follow->table[i].identity.bytes >= 0 &&
+                 follow->table[i].bytes < (uint64_t)follow->table[i].identity.bytes;
+    return count;
+}
+
+void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt_export_identity *identity)
+{
+    pthread_mutex_lock(&follow->lock);
+    struct taken *taken = find(follow, identity);
+    if (taken->used) {
+        taken->bytes = 0;
+        taken->identity.bytes = 0;
+        taken->identity.mtime = (struct timespec){0};
+    }
+    pthread_mutex_unlock(&follow->lock);
+}
+
+bool cbt_export_follow_wait(struct cbt_export_follow *follow)
+{
+    char events[4096];
+    sigset_t ours, before;
+    struct pollfd told = {.fd = follow->inotify_fd, .events = POLLIN};
+    bool soon = atomic_exchange(&follow->postponed, false);
+    const struct timespec limit = {.tv_sec = soon ? QUIET_NS / 1000000000 : RESCAN_MS / 1000,
+                                   .tv_nsec = soon ? 100000000 : 0};
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    /* While a file is being written, its events come without end: then the time is waited for. */
+    if (!stop_asked)
+        ppoll(&told, soon || follow->inotify_fd < 0 ? 0 : 1, &limit, &before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    while (follow->inotify_fd >= 0 && read(follow->inotify_fd, events, sizeof events) > 0)
+        ;
+    follow->rounds++;
+    return !stop_asked;
+}
+
+bool cbt_export_follow_stopped(void)
+{
+    return stop_asked != 0;
+}
