@@ -5,7 +5,8 @@
  * file systems, its limits). A file is taken when it has been quiet for a second, and only up to its last
  * whole record: the rest waits for the file to grow.
  *
- * Owns: for each file that was taken 56 bytes that say how much of it.
+ * Owns: for each file that was taken 128 to 256 bytes that say which one it was, and how much of it was
+ * taken.
  */
 #include "cli/export.h"
 
@@ -26,12 +27,14 @@
 #define RESCAN_MS  5000
 #define EVENTS     (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_DONT_FOLLOW)
 #define FIRST_ROOM 1024u
+#define HEAD_BYTES 256u
 
 /* A file as it was taken last. */
 struct taken {
     bool used;
     struct cbt_export_identity identity;
     uint64_t bytes; /* how much of it */
+    uint64_t head;  /* head_of those */
 };
 
 struct cbt_export_follow {
@@ -151,6 +154,16 @@ bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat
     return true;
 }
 
+/* FNV-1a of a file's first bytes: file systems give the number of a removed file to the next one at once,
+ * which begins otherwise, by the time of its first event if by nothing else. */
+static uint64_t head_of(struct cbt_text body, uint64_t bytes)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < body.len && i < bytes && i < HEAD_BYTES; i++)
+        hash = (hash ^ body.data[i]) * 0x100000001b3u;
+    return hash;
+}
+
 void cbt_export_follow_pass_by(struct cbt_export_follow *follow, const struct stat *stat)
 {
     const struct cbt_export_identity now = cbt_export_identity_of(stat);
@@ -179,11 +192,11 @@ bool cbt_export_follow_cut(struct cbt_export_follow *follow, const struct stat *
     struct taken *taken = find(follow, &now);
     uint64_t before = taken->used && can_grow ? taken->bytes : 0;
     /* It was cut off, or is another file under the same number. */
-    if (before > body->len)
+    if (before > body->len || (before > 0 && taken->head != head_of(*body, before)))
         before = 0;
     size_t whole = can_grow ? whole_len(*body, lines, bundle) : body->len;
     follow->count += !taken->used;
-    *taken = (struct taken){.used = true, .identity = now, .bytes = whole};
+    *taken = (struct taken){.used = true, .identity = now, .bytes = whole, .head = head_of(*body, whole)};
     pthread_mutex_unlock(&follow->lock);
     if (before >= whole && whole > 0)
         return false;
