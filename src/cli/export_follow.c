@@ -47,7 +47,7 @@ struct cbt_export_follow {
     uint64_t rounds;
 };
 
-static volatile sig_atomic_t stop_asked;
+static _Atomic int stop_asked; /* the signal; jobs read it, and any thread may be the one that takes it */
 
 static void ask_to_stop(int signal_number)
 {

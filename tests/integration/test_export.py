@@ -111,7 +111,6 @@ def test_a_sink_that_is_not_there_loses_and_removes_nothing(run, kafka, pb, tmp_
     assert "removed=0" in said
 
 
-@pytest.mark.without("thread")
 def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_path):
     tree = tmp_path / "tree"
     count = tree_of(pb, tree, folders=2, files=2, records=3)
