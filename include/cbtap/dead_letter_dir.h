@@ -19,6 +19,7 @@ struct cbt_dead_letter_info {
     const char *source;  /* section name */
     const char *framing; /* cbt_framing_name, "" for what is encoded already */
     struct cbt_text routing_key, content_type;
+    struct cbt_text file;       /* that it was cut from; empty: none */
     struct cbt_environment env; /* the frame's */
     int32_t sensor_id;
     uint32_t entry, index;

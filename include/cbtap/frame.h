@@ -29,14 +29,22 @@ struct cbt_frame {
     bool redelivered;
     bool unwanted; /* its routing key is not configured: filtered, see CBT_FILTERED_unmatched_routing_key */
     bool spilled;  /* larger than frame_max_bytes: its body went to dead_letter_dir, there is none here */
-    uint32_t poison_tries; /* after how many crashes it is not decoded again, see poison.h; 0: its source
-                              never delivers again */
-    uint64_t token;        /* the source's: AMQP delivery tag */
-    uint32_t generation;   /* the source's: which channel the token belongs to */
-    int64_t arrived_ns;    /* cbt_now_ns */
+    bool broken;   /* its source knows that it cannot be decoded: a dead letter of broken_reason, whole */
+    bool has_lane; /* what its source cut it from goes the way of sensor `lane`, whatever its first record */
+    enum cbt_dead_reason broken_reason;
+    int32_t lane;
+    const char *broken_detail; /* static, or NULL */
+    uint32_t poison_tries;     /* after how many crashes it is not decoded again, see poison.h; 0: its source
+                                  never delivers again */
+    uint64_t token;            /* the source's: AMQP delivery tag */
+    uint32_t generation;       /* the source's: which channel the token belongs to */
+    int64_t arrived_ns;        /* cbt_now_ns */
     int64_t arrived_wall_ms;
-    const char *source; /* of one that is replayed: the section it first came from; NULL: its receiver's */
-    uint32_t replays;   /* how often it has been replayed, this time included; 0: it is new */
+    const char *source;   /* of one that is replayed: the section it first came from; NULL: its receiver's */
+    uint32_t replays;     /* how often it has been replayed, this time included; 0: it is new */
+    struct cbt_text file; /* the file that it was cut from; empty: none. Where it begins there: */
+    uint64_t file_offset; /* (of what is compressed, where it would be uncompressed) */
+    uint32_t file_index;  /* records before it */
 
     /* The receiver's. */
     struct cbt_receiver *receiver;

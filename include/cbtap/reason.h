@@ -17,6 +17,7 @@
       "the zip file has more than decode.zip.entries_max entries, or names and comments beyond measure")     \
     X(zip_inflated, "the zip file inflates to more than decode.zip.inflated_max_bytes")                      \
     X(zip_ratio, "the entry inflates by more than decode.zip.ratio_max")                                     \
+    X(gzip_malformed, "the gzip file is cut off or broken; what came before the fault was delivered")        \
     X(no_memory, "memory ran out while the zip file was read: it is as good as it was, replay it")           \
     X(not_json, "the notification is not a JSON object")                                                     \
     X(empty, "the message has no body")                                                                      \

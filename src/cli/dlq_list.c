@@ -113,7 +113,7 @@ static void put_json_string(FILE *out, struct cbt_text text)
 static void put_json_line(FILE *out, const struct cbt_dlq_letter *letter)
 {
     static const char *const texts[] = {"reason",       "source",  "routing_key",
-                                        "content_type", "framing", "detail"};
+                                        "content_type", "framing", "detail", "file"};
     static const char *const numbers[] = {"sensor_id", "entry", "index", "offset", "replays"};
     int64_t number;
     fprintf(out, "{\"where\":\"%s\",\"unix_ms\":%" PRId64 ",\"bytes\":%" PRIu64, letter->where,

@@ -97,6 +97,8 @@ static int make_json(struct cbt_dead_letter_file *file, const struct cbt_dead_le
     put_member(out, "routing_key", info->routing_key);
     put_member(out, "content_type", info->content_type);
     put_member(out, "framing", text_of(info->framing));
+    if (info->file.len != 0)
+        put_member(out, "file", info->file);
     put_member(out, "host_name", info->env.host_name);
     if (info->env.has_host_id)
         fprintf(out, ", \"host_id\": %" PRId64, info->env.host_id);

@@ -436,8 +436,8 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
                                      .framing = part->framing,
                                      .detail = text,
                                      .entry = part->entry,
-                                     .index = part->index,
-                                     .offset = part->offset};
+                                     .index = part->index + batch->frame->file_index,
+                                     .offset = part->offset + batch->frame->file_offset};
     *record = (struct cbt_record){.frame = batch->frame,
                                   .dead = dead,
                                   .value = part->in_body ? part->data.data : value,

@@ -250,6 +250,11 @@ static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part, enum cbt_
     return set_aside_undecoded(w, part);
 }
 
+static enum cbt_dead_reason spilled_reason(const struct cbt_frame *frame)
+{
+    return frame->broken ? frame->broken_reason : CBT_DEAD_frame_too_large;
+}
+
 /* A frame that is not to be decoded: of an unwanted routing key, or already in dead_letter_dir. */
 static bool skip(struct cbt_worker *w, const struct cbt_frame *frame)
 {
@@ -260,7 +265,7 @@ static bool skip(struct cbt_worker *w, const struct cbt_frame *frame)
     if (frame->unwanted)
         cbt_add(&stats->filtered[CBT_FILTERED_unmatched_routing_key], 1);
     else
-        cbt_add(&stats->dead[CBT_DEAD_frame_too_large], 1);
+        cbt_add(&stats->dead[spilled_reason(frame)], 1);
     return true;
 }
 
@@ -307,6 +312,19 @@ static int set_aside_poison(struct cbt_worker *w, const struct cbt_frame *frame)
     return set_aside(w, &whole, detail);
 }
 
+/* A frame of which its source knows that it cannot be decoded. */
+static int set_aside_broken(struct cbt_worker *w, const struct cbt_frame *frame)
+{
+    const struct cbt_part whole = {.kind = CBT_PART_BROKEN,
+                                   .reason = frame->broken_reason,
+                                   .data = frame->body,
+                                   .framing = frame->framing,
+                                   .in_body = true};
+    const char *detail = frame->broken_detail;
+    cbt_add(&w->context.stats->events[CBT_TYPE_NOTIFICATION], 1);
+    return set_aside(w, &whole, detail != NULL ? detail : cbt_dead_reason_text(frame->broken_reason));
+}
+
 /* Makes records of a frame's parts, all of them or as many as may be. */
 static int walk(struct cbt_worker *w, const struct cbt_frame *frame)
 {
@@ -343,7 +361,9 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
         return false;
     int rc = CBT_OK;
     if (!skip(w, frame))
-        rc = cbt_poison_begin(&w->batch.watch, frame) ? walk(w, frame) : set_aside_poison(w, frame);
+        rc = frame->broken                              ? set_aside_broken(w, frame)
+             : cbt_poison_begin(&w->batch.watch, frame) ? walk(w, frame)
+                                                        : set_aside_poison(w, frame);
     release_parts(w);
     cbt_poison_end(&w->batch.watch, rc == CBT_OK);
     if (rc != CBT_OK)

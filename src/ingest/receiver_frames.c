@@ -13,7 +13,9 @@ static unsigned choose_lane(const struct cbt_receiver *r, const struct cbt_frame
     if (r->context.workers == 1)
         return 0;
     int32_t sensor_id = 0;
-    if (frame->env.has_sensor_id)
+    if (frame->has_lane)
+        sensor_id = frame->lane;
+    else if (frame->env.has_sensor_id)
         sensor_id = frame->env.sensor_id;
     else if (!cbt_peek_sensor_id(frame->body, frame->content_type, frame->framing, &sensor_id))
         sensor_id = 0;

@@ -125,6 +125,8 @@ static void add_place(struct kafka *k, rd_kafka_headers_t *headers, const struct
         add_text(headers, "type", record->type_name);
         return;
     }
+    if (record->frame->file.len != 0)
+        add_text(headers, "file", record->frame->file);
     snprintf(position, sizeof(position), "entry %" PRIu32 " record %" PRIu32 " offset %" PRIu64, dead->entry,
              dead->index, dead->offset);
     add_string(headers, "position", position);
@@ -285,6 +287,7 @@ static int store(struct kafka *k, const struct cbt_record *record, struct cbt_er
         .source = source_name(frame),
         .routing_key = frame->routing_key,
         .content_type = frame->content_type,
+        .file = frame->file,
         .framing = dead->reason == CBT_DEAD_refused ? "" : cbt_framing_name(dead->framing),
         .env = frame->env,
         .sensor_id = record->sensor_id,

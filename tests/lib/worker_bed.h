@@ -109,24 +109,31 @@ static inline void worker_bed_start(struct worker_bed *bed, const char *format,
     assert_int_equal(cbt_worker_start(bed->worker, &err), 0);
 }
 
-/* Gives the worker a message, which must stay until the bed is freed; `env` may be NULL. */
-static inline void worker_bed_push(struct worker_bed *bed, struct cbt_text body, const char *content_type,
-                                   const char *routing_key, const struct cbt_environment *env)
+/* Gives the worker a copy of this frame, whose body must stay until the bed is freed. */
+static inline void worker_bed_push_frame(struct worker_bed *bed, const struct cbt_frame *model)
 {
-    struct cbt_frame *frame = calloc(1, sizeof(*frame));
+    struct cbt_frame *frame = malloc(sizeof(*frame));
     assert_non_null(frame);
     assert_true(bed->frame_count < WORKER_BED_FRAMES_MAX);
-    frame->body = body;
-    frame->content_type = text_of(content_type);
-    frame->routing_key = text_of(routing_key);
-    if (env != NULL)
-        frame->env = *env;
-    frame->poison_tries = bed->poison_tries;
-    frame->redelivered = bed->redelivered;
+    memcpy(frame, model, sizeof(*frame));
     atomic_init(&frame->pending, 1);
     bed->frames[bed->frame_count++] = frame;
     assert_true(cbt_ring_push(&bed->lane, frame));
     cbt_alarm_wake(cbt_worker_alarm(bed->worker));
+}
+
+/* Gives the worker a message, which must stay until the bed is freed; `env` may be NULL. */
+static inline void worker_bed_push(struct worker_bed *bed, struct cbt_text body, const char *content_type,
+                                   const char *routing_key, const struct cbt_environment *env)
+{
+    struct cbt_frame frame = {.body = body,
+                              .content_type = text_of(content_type),
+                              .routing_key = text_of(routing_key),
+                              .poison_tries = bed->poison_tries,
+                              .redelivered = bed->redelivered};
+    if (env != NULL)
+        frame.env = *env;
+    worker_bed_push_frame(bed, &frame);
 }
 
 /* Until there are `count` records in all; no more than that may have come. */

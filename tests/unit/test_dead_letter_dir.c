@@ -57,6 +57,7 @@ static const struct cbt_dead_letter_info info = {
     .source = "bus",
     .routing_key = {(const uint8_t *)"watchlist.\xC3\xA4\xFF", 13},
     .content_type = {(const uint8_t *)"application/zip", 15},
+    .file = {(const uint8_t *)"/archive/7/a.log", 16},
     .framing = "bundle",
     .env = {.host_name = {(const uint8_t *)"h\0st", 4},
             .host_id = INT64_MIN,
@@ -157,6 +158,7 @@ static void committed_letter_is_whole_and_described(void **state)
     assert_string_equal(string_at(tree, "content_type"), "application/zip");
     assert_int_equal(number_at(tree, "sensor_id"), -7);
     assert_string_equal(string_at(tree, "framing"), "bundle");
+    assert_string_equal(string_at(tree, "file"), "/archive/7/a.log");
     assert_true(number_at(tree, "host_id") == INT64_MIN);
     assert_int_equal(number_at(tree, "node_id"), -3);
     assert_int_equal(number_at(tree, "entry"), 1);

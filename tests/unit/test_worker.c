@@ -85,12 +85,45 @@ static void a_large_zip_entry_is_charged_while_it_is_at_hand(void **state)
     pb_free(&zip);
 }
 
+/* What a source cuts from a file is a dead letter with its place in the file, not in the cut. */
+static void a_dead_letter_of_a_cut_names_its_place_in_the_file(void **state)
+{
+    (void)state;
+    struct pb empty = {0}, bundle = {0};
+    pb_record(&bundle, pb_text(&empty));
+    struct cbt_frame cut = {.body = pb_text(&bundle),
+                            .framing = CBT_FRAMING_BUNDLE,
+                            .file = text_of("/archive/7/a.log"),
+                            .file_offset = 5000000000,
+                            .file_index = 12};
+    struct cbt_frame whole = {.body = text_of("no gzip"),
+                              .broken = true,
+                              .broken_reason = CBT_DEAD_gzip_malformed,
+                              .broken_detail = "cut off",
+                              .file = text_of("/archive/7/b.gz")};
+    struct worker_bed *bed = worker_bed_new();
+    worker_bed_start(bed, "json", &(struct cbt_format_options){.server_name = "s"});
+    worker_bed_push_frame(bed, &cut);
+    worker_bed_push_frame(bed, &whole);
+    worker_bed_await(bed, 2);
+    assert_non_null(bed->records[0]->dead);
+    assert_int_equal(bed->records[0]->dead->index, 12);
+    assert_true(bed->records[0]->dead->offset == 5000000000);
+    assert_int_equal(bed->records[1]->dead->reason, CBT_DEAD_gzip_malformed);
+    assert_string_equal(bed->records[1]->dead->detail, "cut off");
+    assert_int_equal(bed->records[1]->value_len, 7);
+    assert_int_equal(atomic_load(&bed->stats->dead[CBT_DEAD_gzip_malformed]), 1);
+    worker_bed_free(bed);
+    pb_free(&bundle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(notifications_keep_their_types),
         cmocka_unit_test(a_large_zip_entry_is_charged_while_it_is_at_hand),
         cmocka_unit_test(a_broken_notification_of_a_dropped_type_is_filtered),
+        cmocka_unit_test(a_dead_letter_of_a_cut_names_its_place_in_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
