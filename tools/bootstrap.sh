@@ -17,10 +17,10 @@ kafka_version=4.1.1
 kafka_scram_version=3.9.1
 kafka_dir=${CBTAP_KAFKA_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cbtap/kafka-$kafka_version-tools}
 
-run_time=(librabbitmq4 libprotobuf-c1 libck0 librdkafka1 libhiredis0.14 libmicrohttpd12 libzip4 libdeflate0 libyajl2
+run_time=(librabbitmq4 libprotobuf-c1 libck0 librdkafka1 libhiredis0.14 libmicrohttpd12 libzip4 libdeflate0 zlib1g libyajl2
   libini-config5 libsystemd0 libxxhash0 ca-certificates)
 build=(cmake ninja-build gcc g++ libc6-dev pkg-config protobuf-c-compiler protobuf-compiler libprotobuf-c-dev
-  librabbitmq-dev libck-dev librdkafka-dev libhiredis-dev libmicrohttpd-dev libzip-dev libdeflate-dev libyajl-dev
+  librabbitmq-dev libck-dev librdkafka-dev libhiredis-dev libmicrohttpd-dev libzip-dev libdeflate-dev zlib1g-dev libyajl-dev
   libjsmn-dev libini-config-dev libsystemd-dev libxxhash-dev libssl-dev libcmocka-dev)
 tests=(clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 valgrind git curl procps
   python3 python3-pika python3-protobuf python3-redis python3-pytest python3-seccomp kcat rabbitmq-server redis-server
