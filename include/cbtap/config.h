@@ -53,6 +53,13 @@ struct cbt_options_redis {
 #undef CBT_OPTIONS_redis
 #define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
 #define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_archive
+struct cbt_options_archive {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_archive
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
 #define CBT_OPTIONS_decode
 struct cbt_options_decode {
 #include "cbtap/options.def"
@@ -77,12 +84,13 @@ struct cbt_source;
 
 struct cbt_source_config {
     const char *name;                /* NAME of [source.NAME] */
-    const char *type;                /* "amqp", "redis" */
+    const char *type;                /* "amqp", "redis", "archive" */
     const struct cbt_source *source; /* one of a command's own; NULL: the one of that type */
     void *own;                       /* what that one's open wants */
     union {
         struct cbt_options_amqp amqp;
         struct cbt_options_redis redis;
+        struct cbt_options_archive archive;
     };
 };
 

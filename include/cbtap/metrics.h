@@ -47,6 +47,9 @@ struct cbt_stats {
     _Atomic int64_t gauge_queue_messages; /* a receiver's: backlog, -1 unknown */
     _Atomic int64_t gauge_spool_messages; /* a receiver's with a spool, as is the next; -1: it has none */
     _Atomic int64_t gauge_spool_bytes;
+    _Atomic int64_t gauge_archive_files; /* an archive's receiver's: what is left; -1: it is none */
+    _Atomic int64_t gauge_archive_bytes;
+    _Atomic int64_t gauge_archive_seconds;
     _Atomic int64_t oldest_frame_ns;  /* a receiver's: arrived_ns of its oldest frame in flight, 0: none */
     _Atomic int64_t moved_ns;         /* when it last did anything; for /healthz */
     _Atomic int64_t waiting_for_peer; /* 1: cannot move for want of a peer; not a fault of the thread */

@@ -40,7 +40,8 @@ struct cbt_source {
     int (*fd)(void *self);
 
     /* Takes what has arrived, without blocking, up to `frames_max` frames: for each cbt_receiver_take, fill,
-     * cbt_receiver_push. Returns the number of frames pushed or dropped; CBT_ELIMIT: there was no budget for
+     * cbt_receiver_push. Returns the number of frames pushed or dropped, or `frames_max` where it has other
+     * work to go on with at once; CBT_ELIMIT: there was no budget for
      * the next frame (it is kept half-read, the next read goes on there); other negative: the connection is
      * lost. */
     int (*read)(void *self, unsigned frames_max, struct cbt_err *err);

@@ -186,8 +186,7 @@ static int take_source(struct cbt_config *config, const struct cbt_settings *set
     if (type->kind == CBT_SECTION_redis)
         rc = cbt_config_take_redis_cb_conf(settings, section, err);
     if (rc == 0)
-        rc = fill(settings, section, type->kind,
-                  type->kind == CBT_SECTION_amqp ? (void *)&source->amqp : (void *)&source->redis, err);
+        rc = fill(settings, section, type->kind, cbt_source_options(source, type->kind), err);
     /* The url's default has a user and a password. */
     if (rc == 0 && type->kind == CBT_SECTION_amqp && *source->amqp.cb_conf &&
         !cbt_section_setting(section, "url"))

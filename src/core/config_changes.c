@@ -66,15 +66,14 @@ static unsigned compare_sources(const struct cbt_config *old, const struct cbt_c
         return 1;
     }
     for (size_t i = 0; i < old->source_count; i++) {
-        const struct cbt_source_config *a = &old->sources[i], *b = &new->sources[i];
+        struct cbt_source_config *a = &old->sources[i], *b = &new->sources[i];
+        enum cbt_section_kind kind = cbt_source_section(a);
         if (strcasecmp(a->name, b->name) != 0 || strcmp(a->type, b->type) != 0) {
             cbt_log_warning("another source: this takes effect with a restart only",
                             CBT_S("source", b->name));
             changes++;
-        } else if (strcmp(a->type, "amqp") == 0) {
-            changes += compare(b->name, CBT_SECTION_amqp, &a->amqp, &b->amqp);
         } else {
-            changes += compare(b->name, CBT_SECTION_redis, &a->redis, &b->redis);
+            changes += compare(b->name, kind, cbt_source_options(a, kind), cbt_source_options(b, kind));
         }
     }
     return changes;

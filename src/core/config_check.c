@@ -102,6 +102,24 @@ static int check_spool(const struct cbt_source_config *source, const struct cbt_
     return 0;
 }
 
+static int check_archive(const struct cbt_source_config *source, const struct cbt_settings *settings,
+                         struct cbt_err *err)
+{
+    char section[CBT_CONFIG_NAME_MAX_BYTES + 16];
+    const struct cbt_options_archive *archive = &source->archive;
+    snprintf(section, sizeof section, "source.%s", source->name);
+    if (archive->path[0] != '/')
+        return at_fault(settings, section, "path", err, "name the archive's folder by an absolute path");
+    if (archive->checkpoint[0] != '/')
+        return at_fault(settings, section, "checkpoint", err, "name a file by an absolute path");
+    bool known = strcmp(archive->after, "keep") == 0 || strcmp(archive->after, "remove") == 0 ||
+                 strncmp(archive->after, "move:/", 6) == 0;
+    if (!known)
+        return at_fault(settings, section, "after", err,
+                        "is none of keep, remove, move:DIR with DIR an absolute path");
+    return 0;
+}
+
 static bool binds_events(const struct cbt_options_amqp *amqp)
 {
     const char *cursor = amqp->events;
@@ -115,10 +133,18 @@ static bool binds_events(const struct cbt_options_amqp *amqp)
 /* Endpoint events that come in on two ways are delivered twice. */
 static void warn_of_doubles(const struct cbt_config *config)
 {
-    const char *redis = NULL;
-    for (size_t i = 0; i < config->source_count; i++)
+    const char *redis = NULL, *archive = NULL;
+    for (size_t i = 0; i < config->source_count; i++) {
         if (strcmp(config->sources[i].type, "redis") == 0)
             redis = config->sources[i].name;
+        if (strcmp(config->sources[i].type, "archive") == 0)
+            archive = config->sources[i].name;
+    }
+    if (redis && archive)
+        cbt_log_warning(
+            "an archive together with a redis source: where both are of one server, every event will "
+            "be delivered twice",
+            CBT_S("source", archive), CBT_S("redis_source", redis));
     for (size_t i = 0; i < config->source_count; i++) {
         const struct cbt_source_config *source = &config->sources[i];
         if (strcmp(source->type, "amqp") != 0)
@@ -132,6 +158,10 @@ static void warn_of_doubles(const struct cbt_config *config)
             cbt_log_warning("endpoint events from RabbitMQ together with a redis source: every event will be "
                             "delivered twice",
                             CBT_S("source", source->name), CBT_S("redis_source", redis));
+        if (archive && (source->amqp.raw || events))
+            cbt_log_warning("endpoint events from RabbitMQ together with an archive: where both are of one "
+                            "server, every event will be delivered twice",
+                            CBT_S("source", source->name), CBT_S("archive_source", archive));
     }
 }
 
@@ -173,13 +203,19 @@ int cbt_config_check(const struct cbt_config *config, const struct cbt_settings 
     if (rc == 0)
         rc = check_cbtap(config, settings, err);
     for (size_t i = 0; i < config->source_count && rc == 0; i++) {
-        bool redis = strcmp(config->sources[i].type, "redis") == 0;
-        if (redis)
-            rc = check_channels(&config->sources[i], settings, err);
-        else
-            rc = check_amqp(&config->sources[i], settings, err);
-        if (redis && rc == 0)
-            rc = check_spool(&config->sources[i], settings, err);
+        const struct cbt_source_config *source = &config->sources[i];
+        switch (cbt_source_section(source)) {
+        case CBT_SECTION_redis:
+            rc = check_channels(source, settings, err);
+            if (rc == 0)
+                rc = check_spool(source, settings, err);
+            break;
+        case CBT_SECTION_archive:
+            rc = check_archive(source, settings, err);
+            break;
+        default:
+            rc = check_amqp(source, settings, err);
+        }
     }
     if (rc == 0 && config->sink_count > CBT_SINKS_MAX)
         rc = cbt_err_set(err, CBT_EINVAL, "more than %d [sink.NAME] sections", CBT_SINKS_MAX);

@@ -24,6 +24,7 @@ enum cbt_section_kind {
     CBT_SECTION_cbtap,
     CBT_SECTION_amqp,
     CBT_SECTION_redis,
+    CBT_SECTION_archive,
     CBT_SECTION_decode,
     CBT_SECTION_filter,
     CBT_SECTION_kafka,
@@ -66,6 +67,10 @@ struct cbt_section_type {
 
 extern const struct cbt_section_type cbt_section_types[];
 extern const size_t cbt_section_type_count;
+
+/* The source's section, and the structure of its options. */
+enum cbt_section_kind cbt_source_section(const struct cbt_source_config *source);
+void *cbt_source_options(struct cbt_source_config *source, enum cbt_section_kind kind);
 
 /* What a file or a library failed with while the configuration was read: its fault as a rule, and exit status
  * 2, after which systemd does not try again. A system that is short of memory or descriptors is no such

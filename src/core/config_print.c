@@ -92,12 +92,10 @@ int cbt_config_print(const struct cbt_config *config, FILE *out)
     char name[CBT_CONFIG_NAME_MAX_BYTES + 16];
     write_section(config, "cbtap", CBT_SECTION_cbtap, &config->cbtap, out);
     for (size_t i = 0; i < config->source_count; i++) {
-        const struct cbt_source_config *source = &config->sources[i];
+        struct cbt_source_config *source = &config->sources[i];
+        enum cbt_section_kind kind = cbt_source_section(source);
         snprintf(name, sizeof name, "source.%s", source->name);
-        if (strcmp(source->type, "amqp") == 0)
-            write_section(config, name, CBT_SECTION_amqp, &source->amqp, out);
-        else
-            write_section(config, name, CBT_SECTION_redis, &source->redis, out);
+        write_section(config, name, kind, cbt_source_options(source, kind), out);
     }
     write_section(config, "decode", CBT_SECTION_decode, &config->decode, out);
     write_section(config, "filter", CBT_SECTION_filter, &config->filter, out);

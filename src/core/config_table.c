@@ -43,7 +43,10 @@ const struct cbt_section_type cbt_section_types[] = {
      "`spool_dir` "
      "at-least-once from there on.",
      CBT_SECTION_redis, true},
-    {"source", "archive", "", CBT_SECTION_amqp, false},
+    {"source", "archive",
+     "Takes the sensor event logs that the EDR server archives as files. At-least-once; for each file in "
+     "the archive that is delivered and kept about 32 bytes of memory.",
+     CBT_SECTION_archive, true},
     {"decode", NULL, "Bounds of what is unpacked and decoded; beyond is a dead letter.", CBT_SECTION_decode,
      true},
     {"filter", NULL, "Which events are forwarded, and how their times look.", CBT_SECTION_filter, true},
@@ -55,6 +58,22 @@ const struct cbt_section_type cbt_section_types[] = {
     {"sink", "syslog", "", CBT_SECTION_kafka, false},
 };
 const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
+
+enum cbt_section_kind cbt_source_section(const struct cbt_source_config *source)
+{
+    for (size_t i = 0; i < cbt_section_type_count; i++)
+        if (strcmp(cbt_section_types[i].role, "source") == 0 &&
+            strcmp(cbt_section_types[i].type, source->type) == 0)
+            return cbt_section_types[i].kind;
+    return CBT_SECTION_amqp;
+}
+
+void *cbt_source_options(struct cbt_source_config *source, enum cbt_section_kind kind)
+{
+    return kind == CBT_SECTION_amqp    ? (void *)&source->amqp
+           : kind == CBT_SECTION_redis ? (void *)&source->redis
+                                       : (void *)&source->archive;
+}
 
 const struct cbt_option *cbt_option_find(enum cbt_section_kind kind, const char *key)
 {

@@ -92,6 +92,9 @@ struct cbt_stats *cbt_metrics_add(struct cbt_metrics *metrics, enum cbt_stats_ki
     atomic_init(&stats->gauge_queue_messages, -1);
     atomic_init(&stats->gauge_spool_messages, -1);
     atomic_init(&stats->gauge_spool_bytes, -1);
+    atomic_init(&stats->gauge_archive_files, -1);
+    atomic_init(&stats->gauge_archive_bytes, -1);
+    atomic_init(&stats->gauge_archive_seconds, -1);
     metrics->threads[metrics->thread_count++] = stats;
     return stats;
 }

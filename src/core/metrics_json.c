@@ -89,6 +89,9 @@ static void put_source(FILE *out, const struct cbt_snapshot *snapshot, const str
     put_or_null(out, "queue_messages", view->queue_messages);
     put_or_null(out, "spool_messages", view->spool_messages);
     put_or_null(out, "spool_bytes", view->spool_bytes);
+    put_or_null(out, "archive_left_files", view->archive_files);
+    put_or_null(out, "archive_left_bytes", view->archive_bytes);
+    put_or_null(out, "archive_left_seconds", view->archive_seconds);
     fprintf(out, ",\"inflight_frames\":%" PRId64 ",", cbt_snapshot_inflight_frames(view));
     put_double(out, "oldest_frame_seconds", cbt_snapshot_oldest_seconds(snapshot, view));
     put_counters(out, view, CBT_SCOPE_source);

@@ -54,6 +54,9 @@ static void copy_stats(struct cbt_stats_view *view, const struct cbt_stats *stat
     view->queue_messages = load_gauge(&stats->gauge_queue_messages);
     view->spool_messages = load_gauge(&stats->gauge_spool_messages);
     view->spool_bytes = load_gauge(&stats->gauge_spool_bytes);
+    view->archive_files = load_gauge(&stats->gauge_archive_files);
+    view->archive_bytes = load_gauge(&stats->gauge_archive_bytes);
+    view->archive_seconds = load_gauge(&stats->gauge_archive_seconds);
     view->oldest_frame_ns = load_gauge(&stats->oldest_frame_ns);
 }
 
@@ -81,6 +84,12 @@ static void sum_view(struct cbt_stats_view *sum, const struct cbt_stats_view *vi
         sum->spool_messages = view->spool_messages;
     if (view->spool_bytes > sum->spool_bytes)
         sum->spool_bytes = view->spool_bytes;
+    /* An archive has one receiver. */
+    if (view->archive_files >= 0) {
+        sum->archive_files = view->archive_files;
+        sum->archive_bytes = view->archive_bytes;
+        sum->archive_seconds = view->archive_seconds;
+    }
     if (view->oldest_frame_ns > 0 &&
         (sum->oldest_frame_ns == 0 || view->oldest_frame_ns < sum->oldest_frame_ns))
         sum->oldest_frame_ns = view->oldest_frame_ns;
@@ -102,6 +111,7 @@ static struct cbt_section_view *section_of(struct cbt_snapshot *snapshot, const 
     section->view.connected = 1;
     section->view.queue_messages = -1;
     section->view.spool_messages = section->view.spool_bytes = -1;
+    section->view.archive_files = section->view.archive_bytes = section->view.archive_seconds = -1;
     return section;
 }
 

@@ -142,6 +142,12 @@ static bool section_gauge(const struct cbt_snapshot *snapshot, const struct cbt_
         *ret_value = (double)section->view.spool_messages;
     else if (gauge == CBT_GAUGE_spool_bytes && source && section->view.spool_bytes >= 0)
         *ret_value = (double)section->view.spool_bytes;
+    else if (gauge == CBT_GAUGE_archive_left_files && source && section->view.archive_files >= 0)
+        *ret_value = (double)section->view.archive_files;
+    else if (gauge == CBT_GAUGE_archive_left_bytes && source && section->view.archive_bytes >= 0)
+        *ret_value = (double)section->view.archive_bytes;
+    else if (gauge == CBT_GAUGE_archive_left_seconds && source && section->view.archive_seconds >= 0)
+        *ret_value = (double)section->view.archive_seconds;
     else if (gauge == CBT_GAUGE_oldest_frame && source)
         *ret_value = cbt_snapshot_oldest_seconds(snapshot, &section->view);
     else if (gauge == CBT_GAUGE_sink_connected && section->kind == CBT_STATS_SINK)

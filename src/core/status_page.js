@@ -216,6 +216,7 @@ function drawSource(s, source) {
   const dropped = sum(source.dropped);
   drawFacts(c.facts, [
     ['backlog on the broker', source.queue_messages == null ? null : grouped(source.queue_messages)],
+    ['archived files left', source.archive_left_files == null ? null : grouped(source.archive_left_files)],
     ['messages in the spool', source.spool_messages == null ? null : grouped(source.spool_messages)],
     ['oldest in flight', source.oldest_frame_seconds > 0 ? seconds(source.oldest_frame_seconds) : '–',
       source.oldest_frame_seconds > 10 ? 'warn' : ''],

@@ -128,6 +128,8 @@ uint64_t cbt_receiver_inflight(const struct cbt_receiver *r)
 static unsigned coalesce_ms(const struct cbt_receiver *r)
 {
     const struct cbt_source_config *config = r->context.config;
+    if (strcmp(config->type, "archive") == 0)
+        return 0;
     return (unsigned)(strcmp(config->type, "redis") == 0 ? config->redis.coalesce_ms
                                                          : config->amqp.coalesce_ms);
 }

@@ -74,7 +74,8 @@ static void unknown_names_come_with_the_nearest(void **state)
          "FILE:2: [source.r] type: unknown type \"reids\"; did you mean \"redis\"?"},
         {"[sink.r]\ntype=kafak\n", NULL, CBT_EINVAL,
          "FILE:2: [sink.r] type: unknown type \"kafak\"; did you mean \"kafka\"?"},
-        {"[source.r]\nport=1\n", NULL, CBT_EINVAL, "FILE:1: [source.r]: has no type; known: amqp, redis"},
+        {"[source.r]\nport=1\n", NULL, CBT_EINVAL,
+         "FILE:1: [source.r]: has no type; known: amqp, redis, archive"},
         {"[sink.r]\n", NULL, CBT_EINVAL, "FILE:1: [sink.r]: has no type; known: kafka"},
     };
     EXPECT_ALL(rows);
@@ -84,8 +85,6 @@ static void what_is_not_built_says_so(void **state)
 {
     (void)state;
     static const struct row rows[] = {
-        {"[source.a]\ntype=archive\npath=/x\n", NULL, CBT_EUNBUILT,
-         "FILE:2: [source.a] type: \"archive\" " NOT_BUILT},
         {"[sink.a]\npath=/x\ntype=file\n", NULL, CBT_EUNBUILT, "FILE:3: [sink.a] type: \"file\" " NOT_BUILT},
         {"[sink.a]\ntype=stdout\n", NULL, CBT_EUNBUILT, "FILE:2: [sink.a] type: \"stdout\" " NOT_BUILT},
         {"[sink.a]\ntype=tcp\n", NULL, CBT_EUNBUILT, "FILE:2: [sink.a] type: \"tcp\" " NOT_BUILT},
@@ -220,7 +219,8 @@ static void overrides_have_their_own_errors(void **state)
          "-s: [source.]: a NAME is 1 to 48 letters, digits, - and _"},
         {BOTH_ENDS, "cbtap.server_name=a\nb", CBT_EINVAL, "-s: the argument holds a control character"},
         {BOTH_ENDS, "cbtap.server_name=\xFF", CBT_EINVAL, "-s: the argument is not well-formed UTF-8"},
-        {BOTH_ENDS, "source.new.queue=q", CBT_EINVAL, "-s: [source.new]: has no type; known: amqp, redis"},
+        {BOTH_ENDS, "source.new.queue=q", CBT_EINVAL,
+         "-s: [source.new]: has no type; known: amqp, redis, archive"},
     };
     EXPECT_ALL(rows);
 }
@@ -286,6 +286,26 @@ static void channels_must_not_overlap(void **state)
                               "channels=ingress.event.procstart, ingress.event.procend ,ingress.event.[nf]*\n"
                               "[sink.k]\ntype=kafka\n",
                               NULL, 0));
+}
+
+static void an_archive_needs_its_places(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"[source.a]\ntype=archive\n[sink.k]\ntype=kafka\n", NULL, CBT_EINVAL,
+         "FILE:1: [source.a]: path: name the archive's folder by an absolute path"},
+        {"[source.a]\ntype=archive\npath=here\n[sink.k]\ntype=kafka\n", NULL, CBT_EINVAL,
+         "FILE:3: [source.a] path: name the archive's folder by an absolute path"},
+        {"[source.a]\ntype=archive\npath=/a\ncheckpoint=\n[sink.k]\ntype=kafka\n", NULL, CBT_EINVAL,
+         "FILE:4: [source.a] checkpoint: name a file by an absolute path"},
+        {"[source.a]\ntype=archive\npath=/a\nafter=move:b\n[sink.k]\ntype=kafka\n", NULL, CBT_EINVAL,
+         "FILE:4: [source.a] after: is none of keep, remove, move:DIR with DIR an absolute path"},
+        {"[source.a]\ntype=archive\npath=/a\nafter=delete\n[sink.k]\ntype=kafka\n", NULL, CBT_EINVAL,
+         "FILE:4: [source.a] after: is none of keep, remove, move:DIR with DIR an absolute path"},
+    };
+    EXPECT_ALL(rows);
+    cbt_config_free(
+        must_load("[source.a]\ntype=archive\npath=/a\nafter=move:/b\n[sink.k]\ntype=kafka\n", NULL, 0));
 }
 
 static void an_amqp_source_must_receive_something(void **state)
@@ -455,6 +475,7 @@ int main(void)
         cmocka_unit_test(names_of_sections_are_plain),
         cmocka_unit_test(both_ends_are_needed_and_the_error_shows_how),
         cmocka_unit_test(channels_must_not_overlap),
+        cmocka_unit_test(an_archive_needs_its_places),
         cmocka_unit_test(an_amqp_source_must_receive_something),
         cmocka_unit_test(bytes_that_are_no_text_have_their_line),
         cmocka_unit_test(sizes_have_limits),

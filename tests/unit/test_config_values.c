@@ -259,7 +259,8 @@ static void print_reads_back(void **state)
 static void print_shows_every_built_key(void **state)
 {
     (void)state;
-    struct cbt_config *c = must_load(BOTH_ENDS "[source.r]\ntype=redis\n", NULL, 0);
+    struct cbt_config *c =
+        must_load(BOTH_ENDS "[source.r]\ntype=redis\n[source.f]\ntype=archive\npath=/a\n", NULL, 0);
     char *text = printed(c);
     for (size_t i = 0; i < cbt_option_count; i++) {
         char line[128];
@@ -312,6 +313,11 @@ static void warnings(void **state)
     expect_warning(BOTH_ENDS "[source.b]\ntype=amqp\nevents=*.*\n", NULL);
     expect_warning(BOTH_ENDS "[source.b]\ntype=amqp\nraw=false\nevents=ingress.event.#\n", NULL);
     expect_warning(BOTH_ENDS "[source.r]\ntype=redis\n", "redis_source=r");
+    expect_warning(BOTH_ENDS "[source.f]\ntype=archive\npath=/a\n", "archive_source=f");
+    expect_warning(
+        "[sink.k]\ntype=kafka\n[source.b]\ntype=amqp\nraw=false\n[source.f]\ntype=archive\npath=/a\n", NULL);
+    expect_warning("[sink.k]\ntype=kafka\n[source.f]\ntype=archive\npath=/a\n[source.r]\ntype=redis\n",
+                   twice);
     expect_warning("[sink.k]\ntype=kafka\n[source.b]\ntype=amqp\nraw=false\n[source.r]\ntype=redis\n", NULL);
     expect_warning(
         "[sink.k]\ntype=kafka\n[source.b]\ntype=amqp\nraw=false\nevents=ingress.#\n[source.r]\ntype=redis\n",
