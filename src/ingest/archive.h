@@ -69,7 +69,6 @@ struct cbt_archive {
     struct cbt_archive_queue queue;
     int64_t scan_began_ns, scan_took_ns;
     int64_t rescan_at_ns; /* 0: at once; INT64_MAX: never */
-    uint64_t young;       /* files of the last scan that are not whole yet */
     bool finished;        /* without follow: there is nothing more to do */
     bool failed;          /* a file was let go since the last scan */
     bool symlinks_told, unreadable_told, watch_told;

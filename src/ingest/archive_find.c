@@ -45,6 +45,9 @@ static void rescan_by(struct cbt_archive *self, int64_t at_ns)
 static void take_file(struct cbt_archive *self, const char *path, const struct statx *stx, bool is_whole)
 {
     struct cbt_archive_key key = cbt_archive_key_of(stx);
+    /* There is nothing to deliver, and its writer may be about to write. */
+    if (stx->stx_size == 0)
+        return;
     switch (cbt_archive_checkpoint_look(self->checkpoint, key)) {
     case CBT_ARCHIVE_IN_FLIGHT:
         return;
@@ -54,11 +57,10 @@ static void take_file(struct cbt_archive *self, const char *path, const struct s
     default:
         break;
     }
-    if (!is_whole) {
-        self->young++;
-        return;
-    }
-    cbt_archive_queue_offer(&self->queue, mtime_of(stx), stx->stx_size, path);
+    cbt_archive_queue_offer(&self->queue, &(struct cbt_archive_entry){.mtime_ns = mtime_of(stx),
+                                                                      .size = stx->stx_size,
+                                                                      .path = (char *)(uintptr_t)path,
+                                                                      .is_whole = is_whole});
     self->left_files++;
     self->left_bytes += stx->stx_size;
 }
@@ -188,7 +190,6 @@ static int begin_scan(struct cbt_archive *self, int64_t now_ns, struct cbt_err *
     int fd = openat(self->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     self->scan_began_ns = now_ns;
     self->rescan_at_ns = INT64_MAX;
-    self->young = 0;
     self->failed = false;
     /* What is in flight is left, too; the rest is counted anew. */
     self->left_files = self->left_bytes = 0;
@@ -212,12 +213,9 @@ static void end_scan(struct cbt_archive *self, int64_t now_ns)
     self->scan_took_ns = now_ns - self->scan_began_ns;
     tell_findings(self);
     int64_t gap_ns = SCAN_SHARE * self->scan_took_ns;
-    int64_t quiet_ns = (int64_t)archive->quiet_ms * NS_PER_MS,
-            rescan_ns = (int64_t)archive->rescan_ms * NS_PER_MS;
+    int64_t rescan_ns = (int64_t)archive->rescan_ms * NS_PER_MS;
     if (self->queue.left_out)
         rescan_by(self, now_ns);
-    if (self->young > 0)
-        rescan_by(self, now_ns + (quiet_ns > gap_ns ? quiet_ns : gap_ns));
     if (archive->follow || self->failed)
         rescan_by(self, now_ns + (rescan_ns > gap_ns ? rescan_ns : gap_ns));
 }
@@ -355,34 +353,47 @@ static bool begin(struct cbt_archive *self, const struct cbt_archive_entry *entr
     return true;
 }
 
+/* What is to be done with the queue's head, which is open as `fd`. */
+enum verdict { TAKE, PASS_OVER, WAIT };
+
+static enum verdict judge(struct cbt_archive *self, const struct cbt_archive_entry *entry, int fd,
+                          struct statx *ret_stx, int64_t now_ns)
+{
+    if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, CBT_ARCHIVE_STATX, ret_stx) != 0) {
+        cannot_open(self, entry->path);
+        return PASS_OVER;
+    }
+    if (!S_ISREG(ret_stx->stx_mode) ||
+        cbt_archive_checkpoint_look(self->checkpoint, cbt_archive_key_of(ret_stx)) != CBT_ARCHIVE_NEW)
+        return PASS_OVER;
+    if (ret_stx->stx_size != entry->size || mtime_of(ret_stx) != entry->mtime_ns) {
+        /* Written to since it was found. inotify tells when that is over, else a scan does. */
+        if (self->watch.fd < 0)
+            rescan_by(self, now_ns + (int64_t)self->config->archive.quiet_ms * NS_PER_MS);
+        return PASS_OVER;
+    }
+    /* It holds up what is younger, for quiet_ms at most: that may be of the same sensor. */
+    return entry->is_whole || is_quiet(self, ret_stx) ? TAKE : WAIT;
+}
+
 bool cbt_archive_open_next(struct cbt_archive *self, int64_t now_ns)
 {
     const struct cbt_archive_entry *entry;
     while (!self->reading && (entry = cbt_archive_queue_head(&self->queue)) != NULL) {
         struct statx stx;
         int fd = cbt_archive_open_below(self->root_fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-        bool is_there = fd >= 0 && statx(fd, "", AT_EMPTY_PATH, CBT_ARCHIVE_STATX, &stx) == 0;
-        bool is_ours = false;
-        if (!is_there) {
+        enum verdict verdict = judge(self, entry, fd, &stx, now_ns);
+        if (verdict == TAKE && !begin(self, entry, fd, &stx)) {
             cannot_open(self, entry->path);
-        } else if (S_ISREG(stx.stx_mode)) {
-            bool same = stx.stx_size == entry->size && mtime_of(&stx) == entry->mtime_ns;
-            /* Written to since it was found: not whole any more. */
-            if (!same)
-                rescan_by(self, now_ns + (int64_t)self->config->archive.quiet_ms * NS_PER_MS);
-            is_ours = same && cbt_archive_checkpoint_look(self->checkpoint, cbt_archive_key_of(&stx)) ==
-                                  CBT_ARCHIVE_NEW;
+            verdict = PASS_OVER;
+        } else if (verdict != TAKE && fd >= 0) {
+            close(fd);
         }
-        if (is_ours && !begin(self, entry, fd, &stx)) {
-            cannot_open(self, entry->path);
-            fd = -1;
-            is_ours = false;
-        }
-        if (!is_ours) {
+        if (verdict == WAIT)
+            return false;
+        if (verdict == PASS_OVER) {
             self->left_files -= self->left_files > 0;
             self->left_bytes -= self->left_bytes > entry->size ? entry->size : self->left_bytes;
-            if (fd >= 0)
-                close(fd);
         }
         cbt_archive_queue_pop(&self->queue);
     }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* How far it is: gauges, a log line every minute while there is a backlog, and one at its end. */
+#include <stdio.h>
+
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
 #include "ingest/archive.h"
@@ -26,12 +28,15 @@ static void tell(struct cbt_archive *self, int64_t now_ns, double left_s)
                      CBT_D("seconds", took_s));
         return;
     }
+    char left[32] = "unknown";
+    if (left_s >= 0)
+        snprintf(left, sizeof left, "%.0f", left_s);
     self->backlog_told = true;
     cbt_log_info("the archive has a backlog", CBT_S("source", self->config->name),
                  CBT_I("files_left", self->left_files), CBT_I("bytes_left", self->left_bytes),
                  CBT_I("files_done", self->backlog_files), CBT_I("bytes_done", self->backlog_bytes),
                  CBT_I("records", atomic_load(&self->stats->counters[CBT_COUNT_archive_records])),
-                 CBT_I("seconds_left", left_s));
+                 CBT_S("seconds_left", left));
 }
 
 void cbt_archive_progress(struct cbt_archive *self, int64_t now_ns)

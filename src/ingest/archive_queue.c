@@ -10,7 +10,9 @@ static int compare(const void *a, const void *b)
     const struct cbt_archive_entry *left = a, *right = b;
     if (left->mtime_ns != right->mtime_ns)
         return left->mtime_ns < right->mtime_ns ? -1 : 1;
-    return strcmp(left->path, right->path);
+    int order = strcmp(left->path, right->path);
+    /* Who says that a file is whole is heard first. */
+    return order != 0 ? order : right->is_whole - left->is_whole;
 }
 
 static void swap(struct cbt_archive_entry *a, struct cbt_archive_entry *b)
@@ -96,23 +98,22 @@ static void insert(struct cbt_archive_queue *q, const struct cbt_archive_entry *
     entries[i] = *entry;
 }
 
-void cbt_archive_queue_offer(struct cbt_archive_queue *q, int64_t mtime_ns, uint64_t size, const char *path)
+void cbt_archive_queue_offer(struct cbt_archive_queue *q, const struct cbt_archive_entry *offered)
 {
-    size_t bytes = strlen(path) + 1;
-    struct cbt_archive_entry entry = {.mtime_ns = mtime_ns, .size = size};
+    size_t bytes = strlen(offered->path) + 1;
+    struct cbt_archive_entry entry = *offered;
     /* After something was left out nothing may overtake it. */
     if (!q->filling && (q->left_out || !has_room(q, bytes))) {
         q->left_out = true;
         return;
     }
-    entry.path = (char *)(uintptr_t)path;
     while (q->filling && !has_room(q, bytes)) {
         q->left_out = true;
         if (q->count == 0 || compare(&entry, &q->entries[0]) >= 0)
             return;
         drop_youngest(q);
     }
-    entry.path = strdup(path);
+    entry.path = strdup(offered->path);
     if (!entry.path || !grow(q)) {
         free(entry.path);
         q->left_out = true;

@@ -14,7 +14,8 @@
 struct cbt_archive_entry {
     int64_t mtime_ns;
     uint64_t size;
-    char *path; /* below the root; the queue's */
+    char *path;    /* below the root; the queue's */
+    bool is_whole; /* else whoever is to read it has to wait until it is quiet */
 };
 
 struct cbt_archive_queue {
@@ -30,9 +31,8 @@ struct cbt_archive_queue {
 void cbt_archive_queue_fill(struct cbt_archive_queue *queue);
 /* The scan is over: sorts it. */
 void cbt_archive_queue_seal(struct cbt_archive_queue *queue);
-/* Takes a file, or leaves it out; also after the scan. */
-void cbt_archive_queue_offer(struct cbt_archive_queue *queue, int64_t mtime_ns, uint64_t size,
-                             const char *path);
+/* Takes a copy of an entry, or leaves it out; also after the scan. */
+void cbt_archive_queue_offer(struct cbt_archive_queue *queue, const struct cbt_archive_entry *entry);
 /* The oldest, or NULL; valid until the next call of another function. */
 const struct cbt_archive_entry *cbt_archive_queue_head(const struct cbt_archive_queue *queue);
 void cbt_archive_queue_pop(struct cbt_archive_queue *queue);
