@@ -23,7 +23,7 @@ def test_example_configuration_is_valid(request, tmp_path, everything):
     done = subprocess.run([request.config.getoption("--cbtap"), "check", "-c", config], capture_output=True, text=True,
                           env=os.environ | {"CB_RABBITMQ_PASSWORD": "secret"}, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"sources={2 if everything else 1}" in done.stderr
+    assert f"sources={3 if everything else 1}" in done.stderr
 
 
 @pytest.mark.without("address", "thread")
