@@ -110,7 +110,8 @@ static void open_poison(struct cbt_pipeline *p)
     struct cbt_err err;
     bool wanted = false;
     for (unsigned i = 0; i < p->config->source_count; i++)
-        wanted = wanted || strcmp(p->config->sources[i].type, "amqp") == 0;
+        wanted = wanted || strcmp(p->config->sources[i].type, "amqp") == 0 ||
+                 strcmp(p->config->sources[i].type, "archive") == 0;
     if (!wanted || dir[0] == '\0')
         return;
     if (cbt_poison_open(&p->poison, dir, &err) != 0)

@@ -27,6 +27,7 @@ struct cbt_frame {
     struct cbt_environment env;
     enum cbt_framing framing;
     bool redelivered;
+    bool maybe_again; /* its source cannot tell whether an earlier process had it */
     bool unwanted; /* its routing key is not configured: filtered, see CBT_FILTERED_unmatched_routing_key */
     bool spilled;  /* larger than frame_max_bytes: its body went to dead_letter_dir, there is none here */
     bool broken;   /* its source knows that it cannot be decoded: a dead letter of broken_reason, whole */

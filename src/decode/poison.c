@@ -119,7 +119,7 @@ bool cbt_poison_begin(struct cbt_poison_watch *watch, struct cbt_frame *frame)
     watch->suspect = NULL;
     watch->id =
         (struct cbt_poison_id){.sample = sample(frame, poison->file->secret), .body_bytes = frame->body.len};
-    if (frame->redelivered) {
+    if (frame->redelivered || frame->maybe_again) {
         hash_whole(frame, poison->file->secret, &watch->id);
         watch->suspect = find(poison, &watch->id);
     }

@@ -18,6 +18,8 @@
 #define CBT_ARCHIVE_CUT_BYTES (120u * 1024)
 /* Frames in flight, and the ring of cuts; a power of two. */
 #define CBT_ARCHIVE_FRAMES_MAX 8192u
+/* After the process has died so often over a cut it is not decoded again (poison.h). */
+#define CBT_ARCHIVE_POISON_TRIES 3
 /* What waits to be read: about 64 + 64 bytes a file for usual paths. */
 #define CBT_ARCHIVE_QUEUE_FILES      65536u
 #define CBT_ARCHIVE_QUEUE_PATH_BYTES (16u << 20)

@@ -45,6 +45,10 @@ struct cbt_frame *cbt_archive_take(struct cbt_archive *self, size_t bytes)
     frame->has_lane = self->has_lane;
     frame->lane = self->lane;
     frame->token = self->next_seq;
+    /* Cuts come again as they were, and the oldest first: what was in flight when a process died is among the
+     * first of the next. */
+    frame->maybe_again = self->next_seq < CBT_ARCHIVE_FRAMES_MAX;
+    frame->poison_tries = CBT_ARCHIVE_POISON_TRIES;
     return frame;
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from bus import Publisher
 from events import Fleet, bundle_of
+from process import until
 
 TRIES = 3
 DIED = "died while it decoded this message"
@@ -75,3 +76,26 @@ def test_without_a_journal_of_its_own_the_daemon_says_so_and_works(run, rabbitmq
         publisher.raw(fleet.bundle(100, 3), {"sensorId": 100})
     third.wait_rest(frames=1)
     fleet.check(kafka.records(run.topic))
+
+
+@pytest.mark.without("address", "thread")
+def test_a_part_of_an_archived_file_that_ends_the_daemon_is_a_dead_letter(run, kafka, pb):
+    tree, fleet, bad = run.directory / "archive", Fleet(pb, sensors=2), bad_bundle(pb)
+    (tree / "100").mkdir(parents=True)
+    (tree / "100" / "a.log").write_bytes(bad)
+    (tree / "100" / "b.log").write_bytes(fleet.bundle(100, 20))
+    os.utime(tree / "100" / "a.log", (1_600_000_000,) * 2)
+    tap = with_a_bug(run.tap(kafka, **{"source.old": {"type": "archive", "path": tree, "quiet_ms": 0, "after": "remove",
+                                                      "checkpoint": run.directory / "archive.checkpoint"}}))
+    for _ in range(TRIES):
+        tap.launch()
+        tap.wait_crash(signal.SIGABRT)
+        assert (tree / "100" / "a.log").exists()
+    tap.start()
+    metrics = tap.wait_rest(frames=2)
+    assert metrics("cbtap_decode_dead_letters_total", reason="poison") == 1
+    dead = kafka.records(run.dead_topic)
+    assert [record["payload"] for record in dead] == [bad]
+    assert dead[0]["headers"]["file"] == str(tree / "100" / "a.log")
+    fleet.check(kafka.records(run.topic), duplicates=True)
+    until(lambda: not any(path.is_file() for path in tree.rglob("*")), 10, "the files to be removed")

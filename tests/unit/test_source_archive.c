@@ -3,6 +3,8 @@
 #include "archive_bed.h"
 
 #include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <zlib.h>
 
 static void oldest_first_and_the_last_folder_is_the_sensor(void **state)
@@ -374,6 +376,55 @@ static void what_was_delivered_before_a_crash_is_removed_after_it(void **state)
     bed_free_text(bundle);
 }
 
+/* Said once, and once when it is over; files go on, and leave, for they are delivered. */
+static void a_checkpoint_that_cannot_be_written_stops_nothing(void **state)
+{
+    struct bed *bed = *state;
+    struct cbt_text bundle = bed_bundle(3, 50);
+    struct captured captured;
+    struct rlimit before, none;
+    bed->config.archive.after = "remove";
+    bed_write(bed, "7/a.log", bundle, 1);
+    bed_write(bed, "7/b.log", bundle, 2);
+    bed_open(bed);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none = (struct rlimit){0, before.rlim_max};
+    bed->receiver.room = 1;
+    bed_read(bed);
+    char folder[256];
+    snprintf(folder, sizeof folder, "%s.new", bed->checkpoint);
+    assert_int_equal(mkdir(folder, 0700), 0); /* so that it cannot be written anew either */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    bed_settle(bed, 0, 1);
+    struct cbt_err err = {0};
+    assert_true(cbt_archive_checkpoint_dirty(((struct cbt_archive *)bed->source)->checkpoint));
+    assert_int_equal(cbt_archive_checkpoint_write(((struct cbt_archive *)bed->source)->checkpoint, &err),
+                     CBT_EIO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    capture_begin(&captured);
+    bed_checkpoint(bed);
+    bed_checkpoint(bed);
+    char *said = capture_end(&captured);
+    const char *first = strstr(said, "error the checkpoint cannot be written");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "error "));
+    free(said);
+    assert_false(bed_has(bed, "7/a.log"));
+    assert_true(bed_has(bed, "7/b.log"));
+
+    assert_int_equal(rmdir(folder), 0);
+    bed->receiver.room = 1;
+    bed_read(bed);
+    bed_settle(bed, 1, 2);
+    capture_begin(&captured);
+    bed_checkpoint(bed);
+    said = capture_end(&captured);
+    assert_non_null(strstr(said, "warning the checkpoint is written again"));
+    free(said);
+    assert_false(bed_has(bed, "7/b.log"));
+    bed_free_text(bundle);
+}
+
 static void links_are_not_followed_and_what_vanishes_is_no_error(void **state)
 {
     struct bed *bed = *state;
@@ -667,6 +718,7 @@ int main(void)
         TEST(a_file_leaves_when_all_of_it_is_settled),
         TEST(a_file_that_was_changed_is_not_removed),
         TEST(what_was_delivered_before_a_crash_is_removed_after_it),
+        TEST(a_checkpoint_that_cannot_be_written_stops_nothing),
         TEST(links_are_not_followed_and_what_vanishes_is_no_error),
         TEST(a_file_of_which_a_part_cannot_be_read_is_told_once),
         TEST(followed_files_come_when_they_are_whole),
@@ -677,5 +729,6 @@ int main(void)
         TEST(places_that_cannot_be_used_are_refused),
         TEST(a_tree_that_is_not_there_is_waited_for),
     };
+    signal(SIGXFSZ, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
