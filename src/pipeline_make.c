@@ -109,18 +109,18 @@ static int make_outlet(struct cbt_pipeline *p, unsigned index, struct cbt_err *e
         return cbt_err_set(err, CBT_EINVAL, "[sink.%s] type = %s: no such sink", sink->name, sink->type);
     if ((rc = outlet->sink->check(sink, &config->cbtap, err)) != 0)
         return rc;
-    outlet->format = cbt_format_find(sink->kafka.format);
+    outlet->format = cbt_format_find(sink->format);
     if (outlet->format == NULL)
         return cbt_err_set(err, CBT_EUNBUILT, "[sink.%s] format = %s is not built in this version",
-                           sink->name, sink->kafka.format);
+                           sink->name, sink->format);
     struct cbt_format_options options = {.server_name = config->cbtap.server_name,
                                          .server_url = config->cbtap.server_url,
                                          .float_time = config->filter.float_time,
-                                         .profile = sink->kafka.json_profile};
-    const char *key = sink->kafka.key;
-    outlet->key = strcmp(key, "none") == 0           ? CBT_KEY_NONE
-                  : strcmp(key, "process_guid") == 0 ? CBT_KEY_PROCESS_GUID
-                                                     : CBT_KEY_SENSOR_ID;
+                                         .profile = sink->json_profile};
+    const char *key = sink->key; /* "" where the sink has none: nobody would read it */
+    outlet->key = key[0] == '\0' || strcmp(key, "none") == 0 ? CBT_KEY_NONE
+                  : strcmp(key, "process_guid") == 0         ? CBT_KEY_PROCESS_GUID
+                                                             : CBT_KEY_SENSOR_ID;
     outlet->takes_dead_letters = index == 0;
     p->sink_stats[index] = cbt_metrics_add(p->metrics, CBT_STATS_SINK, sink->name, sink->name);
     if (p->sink_stats[index] == NULL)
@@ -169,7 +169,7 @@ static int make_receiver(struct cbt_pipeline *p, unsigned index, const struct cb
     char name[32];
     /* Thread names hold 15 bytes: the number matters more than the end of the section's name. */
     snprintf(name, sizeof(name), "rx-%.9s-%u", config->name, number);
-    const char *dir = p->config->sinks[0].kafka.dead_letter_dir;
+    const char *dir = p->config->sinks[0].dead_letter_dir;
     struct cbt_receiver_context context = {
         .source = source,
         .config = config,

@@ -79,6 +79,20 @@ struct cbt_options_kafka {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_kafka
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_file
+struct cbt_options_file {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_file
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_stdout
+struct cbt_options_stdout {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_stdout
 
 struct cbt_source;
 
@@ -97,8 +111,12 @@ struct cbt_source_config {
 struct cbt_sink_config {
     const char *name;
     const char *type; /* "kafka" */
+    /* What every type has, or "" where it has not: the same as in its own options. */
+    const char *format, *json_profile, *key, *dead_letter_topic, *dead_letter_dir;
     union {
         struct cbt_options_kafka kafka;
+        struct cbt_options_file file;
+        struct cbt_options_stdout standard_output;
     };
 };
 

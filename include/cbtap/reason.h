@@ -25,7 +25,7 @@
     X(too_many_broken, "the rest of a message of which 100 parts were broken")                               \
     X(too_many_records, "the rest of a message of more than decode.records_max records")                     \
     X(poison, "the process died again and again while it decoded the message")                               \
-    X(refused, "Kafka refused the record for good")
+    X(refused, "the sink's peer refused the record for good, or it is larger than a datagram may be")
 
 #define CBT_FILTERED_REASONS(X)                                                                              \
     X(type, "the filter leaves the type out")                                                                \

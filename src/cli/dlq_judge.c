@@ -48,7 +48,7 @@ int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dl
     const struct cbt_format_options options = {.server_name = config->cbtap.server_name,
                                                .server_url = config->cbtap.server_url,
                                                .float_time = config->filter.float_time,
-                                               .profile = dlq->sink->kafka.json_profile};
+                                               .profile = dlq->sink->json_profile};
     struct cbt_dlq_judge *j = calloc(1, sizeof *j);
     uint8_t *memory = malloc(FIRST_BYTES);
     if (j == NULL || memory == NULL) {
@@ -58,11 +58,11 @@ int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dl
     }
     j->buf = (struct cbt_buf){.begin = memory, .pos = memory, .end = memory + FIRST_BYTES, .grow = grow};
     j->records_max = limits.records_max;
-    j->format = cbt_format_find(dlq->sink->kafka.format);
+    j->format = cbt_format_find(dlq->sink->format);
     int rc = CBT_OK;
     if (j->format == NULL)
         rc = cbt_err_set(err, CBT_EUNBUILT, "[sink.%s] format = %s is not built in this version",
-                         dlq->sink->name, dlq->sink->kafka.format);
+                         dlq->sink->name, dlq->sink->format);
     else
         rc = j->format->open(&j->format_self, &options, err);
     if (rc == 0)

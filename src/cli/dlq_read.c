@@ -63,7 +63,7 @@ static void open_topic(struct cbt_dlq *dlq)
         dlq->incomplete = rc != CBT_EREFUSED;
         if (dlq->incomplete)
             cbt_log_error("the dead-letter topic cannot be read",
-                          CBT_S("topic", dlq->sink->kafka.dead_letter_topic), CBT_S("reason", err.text));
+                          CBT_S("topic", dlq->sink->dead_letter_topic), CBT_S("reason", err.text));
         else
             cbt_log_warning("nothing to read from Kafka", CBT_S("reason", err.text));
         return;
@@ -77,17 +77,16 @@ static void open_topic(struct cbt_dlq *dlq)
 int cbt_dlq_open(struct cbt_dlq *dlq)
 {
     struct cbt_err err = {0};
-    const struct cbt_options_kafka *kafka = &dlq->sink->kafka;
     dlq->dir.fd = -1;
     dlq->found = calloc(dlq->where_count + 1, sizeof *dlq->found);
     if (dlq->found == NULL) {
         cbt_log_error("out of memory");
         return CBT_EXIT_FAILED;
     }
-    if (*kafka->dead_letter_topic && wants(dlq, true))
+    if (*dlq->sink->dead_letter_topic && wants(dlq, true))
         open_topic(dlq);
-    if (*kafka->dead_letter_dir && wants(dlq, false) &&
-        cbt_dlq_dir_open(&dlq->dir, kafka->dead_letter_dir, &err) != 0) {
+    if (*dlq->sink->dead_letter_dir && wants(dlq, false) &&
+        cbt_dlq_dir_open(&dlq->dir, dlq->sink->dead_letter_dir, &err) != 0) {
         dlq->incomplete = true;
         cbt_log_error("the directory of dead letters cannot be read", CBT_S("reason", err.text));
     }
@@ -193,8 +192,8 @@ size_t cbt_dlq_tell_missing(const struct cbt_dlq *dlq)
             continue;
         missing++;
         cbt_log_error("there is no such dead letter: cbtap dlq list shows those that there are",
-                      CBT_S("where", dlq->wheres[i]), CBT_S("topic", dlq->sink->kafka.dead_letter_topic),
-                      CBT_S("dead_letter_dir", dlq->sink->kafka.dead_letter_dir));
+                      CBT_S("where", dlq->wheres[i]), CBT_S("topic", dlq->sink->dead_letter_topic),
+                      CBT_S("dead_letter_dir", dlq->sink->dead_letter_dir));
     }
     return missing;
 }

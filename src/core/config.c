@@ -194,6 +194,15 @@ static int take_source(struct cbt_config *config, const struct cbt_settings *set
     return rc;
 }
 
+/* The value of a choice or text of that key; "" where that kind of section has none. */
+static const char *text_of(enum cbt_section_kind kind, const char *key, const void *options)
+{
+    const struct cbt_option *option = cbt_option_find(kind, key);
+    if (!option || option->kind == CBT_KIND_map)
+        return "";
+    return *(const char *const *)(const void *)((const char *)options + option->offset);
+}
+
 static int take_sink(struct cbt_config *config, const struct cbt_settings *settings,
                      const struct cbt_section *section, struct cbt_err *err)
 {
@@ -207,7 +216,15 @@ static int take_sink(struct cbt_config *config, const struct cbt_settings *setti
         return rc;
     sink->type = type->type;
     config->sink_count++;
-    return fill(settings, section, type->kind, &sink->kafka, err);
+    rc = fill(settings, section, type->kind, &sink->kafka, err);
+    if (rc != 0)
+        return rc;
+    sink->format = text_of(type->kind, "format", &sink->kafka);
+    sink->json_profile = text_of(type->kind, "json.profile", &sink->kafka);
+    sink->key = text_of(type->kind, "key", &sink->kafka);
+    sink->dead_letter_topic = text_of(type->kind, "dead_letter_topic", &sink->kafka);
+    sink->dead_letter_dir = text_of(type->kind, "dead_letter_dir", &sink->kafka);
+    return 0;
 }
 
 static int take_named_sections(struct cbt_config *config, const struct cbt_settings *settings,
@@ -319,7 +336,8 @@ void cbt_config_free(struct cbt_config *config)
             free(config->sources[i].amqp.queue_arguments.entries);
     }
     for (size_t i = 0; i < config->sink_count; i++)
-        free(config->sinks[i].kafka.kafka.entries);
+        if (strcmp(config->sinks[i].type, "kafka") == 0)
+            free(config->sinks[i].kafka.kafka.entries);
     free(config->sources);
     free(config->sinks);
     cbt_settings_free(config->memory);

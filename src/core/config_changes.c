@@ -67,7 +67,7 @@ static unsigned compare_sources(const struct cbt_config *old, const struct cbt_c
     }
     for (size_t i = 0; i < old->source_count; i++) {
         struct cbt_source_config *a = &old->sources[i], *b = &new->sources[i];
-        enum cbt_section_kind kind = cbt_source_section(a);
+        enum cbt_section_kind kind = cbt_section_kind_of("source", a->type);
         if (strcasecmp(a->name, b->name) != 0 || strcmp(a->type, b->type) != 0) {
             cbt_log_warning("another source: this takes effect with a restart only",
                             CBT_S("source", b->name));
@@ -87,13 +87,14 @@ static unsigned compare_sinks(const struct cbt_config *old, const struct cbt_con
         return 1;
     }
     for (size_t i = 0; i < old->sink_count; i++) {
-        if (strcasecmp(old->sinks[i].name, new->sinks[i].name) != 0) {
+        if (strcasecmp(old->sinks[i].name, new->sinks[i].name) != 0 ||
+            strcmp(old->sinks[i].type, new->sinks[i].type) != 0) {
             cbt_log_warning("another sink: this takes effect with a restart only",
                             CBT_S("sink", new->sinks[i].name));
             changes++;
         } else {
-            changes +=
-                compare(new->sinks[i].name, CBT_SECTION_kafka, &old->sinks[i].kafka, &new->sinks[i].kafka);
+            changes += compare(new->sinks[i].name, cbt_section_kind_of("sink", new->sinks[i].type),
+                               &old->sinks[i].kafka, &new->sinks[i].kafka);
         }
     }
     return changes;

@@ -196,6 +196,24 @@ static int check_amqp(const struct cbt_source_config *source, const struct cbt_s
     return 0;
 }
 
+/* Two would mix their lines. */
+static int check_standard_output(const struct cbt_config *config, const struct cbt_settings *settings,
+                                 struct cbt_err *err)
+{
+    const char *first = NULL;
+    for (size_t i = 0; i < config->sink_count; i++) {
+        char section[CBT_CONFIG_NAME_MAX_BYTES + 16];
+        if (strcmp(config->sinks[i].type, "stdout") != 0)
+            continue;
+        snprintf(section, sizeof section, "sink.%s", config->sinks[i].name);
+        if (first != NULL)
+            return at_fault(settings, section, "type", err,
+                            "there is one standard output, and another sink has it");
+        first = config->sinks[i].name;
+    }
+    return 0;
+}
+
 int cbt_config_check(const struct cbt_config *config, const struct cbt_settings *settings, bool need_ends,
                      struct cbt_err *err)
 {
@@ -204,7 +222,7 @@ int cbt_config_check(const struct cbt_config *config, const struct cbt_settings 
         rc = check_cbtap(config, settings, err);
     for (size_t i = 0; i < config->source_count && rc == 0; i++) {
         const struct cbt_source_config *source = &config->sources[i];
-        switch (cbt_source_section(source)) {
+        switch (cbt_section_kind_of("source", source->type)) {
         case CBT_SECTION_redis:
             rc = check_channels(source, settings, err);
             if (rc == 0)
@@ -219,6 +237,8 @@ int cbt_config_check(const struct cbt_config *config, const struct cbt_settings 
     }
     if (rc == 0 && config->sink_count > CBT_SINKS_MAX)
         rc = cbt_err_set(err, CBT_EINVAL, "more than %d [sink.NAME] sections", CBT_SINKS_MAX);
+    if (rc == 0)
+        rc = check_standard_output(config, settings, err);
     return rc;
 }
 

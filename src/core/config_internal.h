@@ -28,6 +28,8 @@ enum cbt_section_kind {
     CBT_SECTION_decode,
     CBT_SECTION_filter,
     CBT_SECTION_kafka,
+    CBT_SECTION_file,
+    CBT_SECTION_stdout,
 };
 
 enum cbt_option_kind {
@@ -68,8 +70,9 @@ struct cbt_section_type {
 extern const struct cbt_section_type cbt_section_types[];
 extern const size_t cbt_section_type_count;
 
-/* The source's section, and the structure of its options. */
-enum cbt_section_kind cbt_source_section(const struct cbt_source_config *source);
+/* The kind of a [role.NAME] of a type that is known. */
+enum cbt_section_kind cbt_section_kind_of(const char *role, const char *type);
+/* The structure of a source's options. */
 void *cbt_source_options(struct cbt_source_config *source, enum cbt_section_kind kind);
 
 /* What a file or a library failed with while the configuration was read: its fault as a rule, and exit status

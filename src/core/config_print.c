@@ -93,7 +93,7 @@ int cbt_config_print(const struct cbt_config *config, FILE *out)
     write_section(config, "cbtap", CBT_SECTION_cbtap, &config->cbtap, out);
     for (size_t i = 0; i < config->source_count; i++) {
         struct cbt_source_config *source = &config->sources[i];
-        enum cbt_section_kind kind = cbt_source_section(source);
+        enum cbt_section_kind kind = cbt_section_kind_of("source", source->type);
         snprintf(name, sizeof name, "source.%s", source->name);
         write_section(config, name, kind, cbt_source_options(source, kind), out);
     }
@@ -101,7 +101,8 @@ int cbt_config_print(const struct cbt_config *config, FILE *out)
     write_section(config, "filter", CBT_SECTION_filter, &config->filter, out);
     for (size_t i = 0; i < config->sink_count; i++) {
         snprintf(name, sizeof name, "sink.%s", config->sinks[i].name);
-        write_section(config, name, CBT_SECTION_kafka, &config->sinks[i].kafka, out);
+        write_section(config, name, cbt_section_kind_of("sink", config->sinks[i].type),
+                      &config->sinks[i].kafka, out);
     }
     return fflush(out) == 0 && !ferror(out) ? 0 : CBT_EIO;
 }

@@ -51,21 +51,24 @@ const struct cbt_section_type cbt_section_types[] = {
      true},
     {"filter", NULL, "Which events are forwarded, and how their times look.", CBT_SECTION_filter, true},
     {"sink", "kafka", "Publishes to Kafka.", CBT_SECTION_kafka, true},
-    {"sink", "file", "", CBT_SECTION_kafka, false},
-    {"sink", "stdout", "", CBT_SECTION_kafka, false},
+    {"sink", "file",
+     "Writes a line for each event into a file; `docs/SINKS.md` says what each of the sinks warrants.",
+     CBT_SECTION_file, true},
+    {"sink", "stdout", "Writes a line for each event to standard output.", CBT_SECTION_stdout, true},
     {"sink", "tcp", "", CBT_SECTION_kafka, false},
     {"sink", "udp", "", CBT_SECTION_kafka, false},
     {"sink", "syslog", "", CBT_SECTION_kafka, false},
 };
 const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
 
-enum cbt_section_kind cbt_source_section(const struct cbt_source_config *source)
+enum cbt_section_kind cbt_section_kind_of(const char *role, const char *type)
 {
-    for (size_t i = 0; i < cbt_section_type_count; i++)
-        if (strcmp(cbt_section_types[i].role, "source") == 0 &&
-            strcmp(cbt_section_types[i].type, source->type) == 0)
-            return cbt_section_types[i].kind;
-    return CBT_SECTION_amqp;
+    size_t i = 0;
+    while (i + 1 < cbt_section_type_count &&
+           (cbt_section_types[i].type == NULL || strcmp(cbt_section_types[i].role, role) != 0 ||
+            strcmp(cbt_section_types[i].type, type) != 0))
+        i++;
+    return cbt_section_types[i].kind;
 }
 
 void *cbt_source_options(struct cbt_source_config *source, enum cbt_section_kind kind)
