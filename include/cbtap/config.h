@@ -93,6 +93,13 @@ struct cbt_options_stdout {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_stdout
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_tcp
+struct cbt_options_tcp {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_tcp
 
 struct cbt_source;
 
@@ -117,6 +124,7 @@ struct cbt_sink_config {
         struct cbt_options_kafka kafka;
         struct cbt_options_file file;
         struct cbt_options_stdout standard_output;
+        struct cbt_options_tcp tcp;
     };
 };
 

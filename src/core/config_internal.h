@@ -30,6 +30,7 @@ enum cbt_section_kind {
     CBT_SECTION_kafka,
     CBT_SECTION_file,
     CBT_SECTION_stdout,
+    CBT_SECTION_tcp,
 };
 
 enum cbt_option_kind {

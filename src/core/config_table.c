@@ -55,7 +55,7 @@ const struct cbt_section_type cbt_section_types[] = {
      "Writes a line for each event into a file; `docs/SINKS.md` says what each of the sinks warrants.",
      CBT_SECTION_file, true},
     {"sink", "stdout", "Writes a line for each event to standard output.", CBT_SECTION_stdout, true},
-    {"sink", "tcp", "", CBT_SECTION_kafka, false},
+    {"sink", "tcp", "Sends events over a TCP connection, with or without TLS.", CBT_SECTION_tcp, true},
     {"sink", "udp", "", CBT_SECTION_kafka, false},
     {"sink", "syslog", "", CBT_SECTION_kafka, false},
 };

@@ -73,6 +73,7 @@ struct writer_channel {
     const struct writer_channel_ops *ops;
     struct writer *writer;
     int fd;         /* to be watched; -1: none */
+    bool exact;     /* positions count the frames' bytes and no others */
     bool watched;   /* also while nothing is to be written */
     char what[280]; /* for people: "file /x", "10.0.0.1:514 (tcp)" */
 };

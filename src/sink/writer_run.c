@@ -89,7 +89,7 @@ static void take_inbox(struct writer *w)
 static void go_down(struct writer *w, const struct cbt_err *err)
 {
     int64_t now = cbt_now_ns();
-    uint64_t again = 0;
+    uint64_t again = w->offset != 0;
     w->channel->ops->drop(w->channel);
     for (const struct cbt_record *record = w->head; record != NULL && record != w->cursor;
          record = record->next)
@@ -150,6 +150,7 @@ static void advance(struct writer *w, size_t bytes)
 {
     uint64_t position = w->channel->ops->position(w->channel);
     const struct writer_batch *batch = &w->batch;
+    uint64_t end = position - bytes; /* of the frame at hand, where the channel adds nothing of its own */
     for (unsigned f = 0; f < batch->frames && w->cursor != NULL; f++) {
         size_t left = 0;
         for (unsigned i = 0; i < batch->parts; i++)
@@ -159,7 +160,8 @@ static void advance(struct writer *w, size_t bytes)
             return;
         }
         bytes -= left;
-        w->cursor->seq = position; /* at the latest */
+        end += left;
+        w->cursor->seq = w->channel->exact ? end : position; /* at the latest */
         w->cursor = w->cursor->next;
         w->offset = 0;
     }
@@ -167,13 +169,13 @@ static void advance(struct writer *w, size_t bytes)
 
 static int write_some(struct writer *w, struct cbt_err *err)
 {
-    w->full = false;
     writer_fill(w);
     if (w->batch.frames == 0)
         return CBT_OK;
     ssize_t n = w->channel->ops->write(w->channel, &w->batch, err);
     if (n < 0 && err->rc == CBT_ELIMIT) {
         writer_refuse_cursor(w);
+        w->full = false;
         return CBT_OK;
     }
     if (n < 0)

@@ -48,7 +48,7 @@ static void writes_in_order_and_settles(void **state)
         assert_int_equal(stat(bed->path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0640);
         assert_true(bed_ready(bed));
-        assert_int_equal(bed->sink->drain(bed->self, 0, NULL), 0);
+        assert_int_equal(bed->sink->drain(bed->self, BED_WAIT_MS, NULL), 0);
         bed_free(bed);
         for (unsigned i = 0; i < 20; i++)
             bed_frame_free(frames[i]);
