@@ -100,6 +100,20 @@ struct cbt_options_tcp {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_tcp
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_udp
+struct cbt_options_udp {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_udp
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTIONS_syslog
+struct cbt_options_syslog {
+#include "cbtap/options.def"
+};
+#undef CBT_OPTIONS_syslog
 
 struct cbt_source;
 
@@ -125,6 +139,8 @@ struct cbt_sink_config {
         struct cbt_options_file file;
         struct cbt_options_stdout standard_output;
         struct cbt_options_tcp tcp;
+        struct cbt_options_udp udp;
+        struct cbt_options_syslog syslog;
     };
 };
 

@@ -31,6 +31,8 @@ enum cbt_section_kind {
     CBT_SECTION_file,
     CBT_SECTION_stdout,
     CBT_SECTION_tcp,
+    CBT_SECTION_udp,
+    CBT_SECTION_syslog,
 };
 
 enum cbt_option_kind {

@@ -56,8 +56,9 @@ const struct cbt_section_type cbt_section_types[] = {
      CBT_SECTION_file, true},
     {"sink", "stdout", "Writes a line for each event to standard output.", CBT_SECTION_stdout, true},
     {"sink", "tcp", "Sends events over a TCP connection, with or without TLS.", CBT_SECTION_tcp, true},
-    {"sink", "udp", "", CBT_SECTION_kafka, false},
-    {"sink", "syslog", "", CBT_SECTION_kafka, false},
+    {"sink", "udp", "Sends a datagram for each event: at most once.", CBT_SECTION_udp, true},
+    {"sink", "syslog", "Sends a syslog message (RFC 5424) for each event, over UDP, TCP or TLS.",
+     CBT_SECTION_syslog, true},
 };
 const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
 

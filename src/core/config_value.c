@@ -191,11 +191,11 @@ static int parse_num(const struct cbt_option *option, const char *value, uint64_
 static int parse_choice(const char *choices, const char *value, const char **ret_choice, struct cbt_err *err)
 {
     char copy[256];
-    const char *words[16];
+    const char *words[32];
     size_t count = 0;
     snprintf(copy, sizeof copy, "%s", choices);
     char *rest = copy;
-    for (char *word = strsep(&rest, "|"); word && count < 16; word = strsep(&rest, "|")) {
+    for (char *word = strsep(&rest, "|"); word && count < 32; word = strsep(&rest, "|")) {
         words[count++] = word;
         if (strcmp(word, value) == 0) {
             *ret_choice = choices + (word - copy);

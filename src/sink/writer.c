@@ -53,7 +53,7 @@ int writer_open(void **ret_self, const struct cbt_sink_context *context,
     w->context = *context;
     w->settings = *settings;
     if (settings->syslog != NULL)
-        w->syslog = *settings->syslog;
+        w->syslog = *settings->syslog, w->settings.syslog = &w->syslog;
     w->name = context->config->name;
     w->channel = channel;
     channel->writer = w;
