@@ -24,7 +24,8 @@ build=(cmake ninja-build gcc g++ libc6-dev pkg-config protobuf-c-compiler protob
   libjsmn-dev libini-config-dev libsystemd-dev libxxhash-dev libssl-dev libcmocka-dev)
 tests=(clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 valgrind git curl procps
   python3 python3-pika python3-protobuf python3-redis python3-pytest python3-seccomp kcat rabbitmq-server redis-server
-  default-jre-headless maven systemd gnuplot-nox stunnel4)
+  default-jre-headless maven systemd gnuplot-nox stunnel4 rsyslog
+  rsyslog-gnutls socat)
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
@@ -81,6 +82,7 @@ stop_new_services() {
   local before=$1 new=" ${*:2} " units=() unit pid
   [[ $new != *" rabbitmq-server "* ]] || units+=(rabbitmq-server.service epmd.socket epmd.service)
   [[ $new != *" redis-server "* ]] || units+=(redis-server.service)
+  [[ $new != *" rsyslog "* ]] || units+=(rsyslog.service syslog.socket)
   for unit in "${units[@]}"; do
     if [ -d /run/systemd/system ]; then as_root systemctl -q stop "$unit" 2> /dev/null || true; fi
     if command -v systemctl > /dev/null; then as_root systemctl -q disable "$unit" > /dev/null 2>&1 || true; fi

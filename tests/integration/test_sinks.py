@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""The sinks beside Kafka, before real peers: files, socat, rsyslog; what they have is compared with what Kafka has."""
+import gzip
+import re
+import shutil
+
+import pytest
+
+from bus import Publisher
+from certificates import Authority
+from events import Fleet, zip_of
+from process import Guarded, answers, free_port, tail, until
+
+RSYSLOG = """
+global(workDirectory="{dir}" maxMessageSize="64k" parser.escapeControlCharactersOnReceive="off" {tls_global})
+template(name="line" type="string" string="%hostname% %app-name% %msgid% %msg%\\n")
+ruleset(name="out") {{ action(type="omfile" file="{out}" template="line" asyncWriting="off" flushOnTXEnd="on") }}
+module(load="{module}" {tls_module})
+input(type="{module}" port="{port}" address="127.0.0.1" ruleset="out")
+"""
+
+
+class Peer:
+    """A program that writes what it receives into a file."""
+
+    def __init__(self, argv, log, out, port, udp=False):
+        self.argv, self.log, self.out, self.port, self.udp = argv, log, out, port, udp
+        self.process = None
+
+    def start(self):
+        self.process = Guarded(self.argv, self.log)
+        until(lambda: self.bound() if self.udp else answers(self.port), 20, lambda: f"{self.argv[0]}:\n{tail(self.log)}")
+        return self
+
+    def bound(self):
+        with open("/proc/net/udp", encoding="ascii") as f:
+            return f":{self.port:04X} " in f.read()
+
+    def stop(self):
+        self.process.release(keep_dir=True)
+
+    def lines(self):
+        data = self.out.read_bytes() if self.out.exists() else b""
+        return data.split(b"\n")[:-1]
+
+
+def socat(directory, listen):
+    port, out = free_port(), directory / "socat.out"
+    # fork: a probe for whether it listens is a connection, too
+    return Peer(["/usr/bin/socat", "-u", f"{listen.format(port=port)},bind=127.0.0.1,reuseaddr,fork", f"OPEN:{out},creat,append"],
+                str(directory / "socat.log"), out, port)
+
+
+def rsyslog(directory, protocol, certificate=None):
+    port, out = free_port(), directory / "rsyslog.out"
+    tls_global = tls_module = ""
+    if certificate:
+        tls_global = (f'defaultNetstreamDriverCAFile="{certificate[2]}" defaultNetstreamDriverCertFile="{certificate[0]}" '
+                      f'defaultNetstreamDriverKeyFile="{certificate[1]}"')
+        tls_module = 'streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="anon"'
+    config = directory / "rsyslog.conf"
+    config.write_text(RSYSLOG.format(dir=directory, out=out, port=port, module="imudp" if protocol == "udp" else "imtcp",
+                                     tls_global=tls_global, tls_module=tls_module), encoding="utf-8")
+    return Peer(["/usr/sbin/rsyslogd", "-n", "-f", str(config), "-i", str(directory / "rsyslog.pid")],
+                str(directory / "rsyslog.log"), out, port, udp=protocol == "udp")
+
+
+def as_records(lines):
+    """Lines of JSON in the form of Kafka's records, for Fleet.check."""
+    return [{"key": re.search(rb'"sensor_id":(\d+)', line)[1], "payload": line, "partition": 0} for line in lines]
+
+
+def publish(rabbitmq, fleet, bundles, events):
+    with Publisher(rabbitmq, persistent=True) as publisher:
+        for i in range(bundles):
+            sensor = fleet.sensors[i % len(fleet.sensors)]
+            publisher.raw(zip_of(fleet.bundle(sensor, events)), {"sensorId": sensor})
+
+
+def delivered(tap, count, sink="out"):
+    return tap.wait(lambda m: m("cbtap_sink_delivered_records_total", sink=sink) >= count and m("cbtap_inflight_frames") == 0,
+                    what=f"{count} events in {sink}")
+
+
+def check_both(run, kafka, fleet, lines):
+    """A sink beside Kafka has what Kafka has."""
+    records = kafka.records(run.topic)
+    fleet.check(records)
+    fleet.check(as_records(lines))
+    assert sorted(lines) == sorted(r["payload"] for r in records)
+
+
+def test_a_file_has_what_kafka_has(run, rabbitmq, kafka, pb):
+    out = run.directory / "events.ndjson"
+    fleet = Fleet(pb, sensors=3)
+    tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "file", "path": out, "rotate_bytes": 200000, "gzip": "true",
+                                                   "fsync_interval_ms": 50, "dead_letter_dir": run.dead_dir}}).start()
+    publish(rabbitmq, fleet, 60, 50)
+    delivered(tap, fleet.total)
+    delivered(tap, fleet.total, "kafka")
+    tap.stop()
+    closed = sorted(run.directory.glob("events.ndjson.*Z*"))
+    assert len(closed) > 1
+    lines = []
+    for path in [*closed, out]:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        lines += data.split(b"\n")[:-1]
+    check_both(run, kafka, fleet, lines)
+
+
+def test_kill_9_loses_nothing_of_a_file(run, rabbitmq, kafka, pb):
+    out = run.directory / "events.ndjson"
+    fleet = Fleet(pb, sensors=3)
+    tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "file", "path": out, "fsync": "none", "dead_letter_dir": run.dead_dir}})
+    tap.sections.pop("sink.kafka")
+    tap.start()
+    for _ in range(4):
+        publish(rabbitmq, fleet, 100, 50)
+        tap.wait(lambda m: m("cbtap_sink_delivered_records_total") > 500, what="some to be delivered")
+        tap.kill()
+        tap.start()
+    until(lambda: len(set(out.read_bytes().split(b"\n")[:-1])) >= fleet.total, 30 * run.scale.slow, "all events in the file")
+    tap.stop()
+    fleet.check(as_records(out.read_bytes().split(b"\n")[:-1]), duplicates=True)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+def test_socat_receives_what_kafka_has_over_its_restarts(run, rabbitmq, kafka, pb, kind):
+    if not shutil.which("socat"):
+        pytest.skip("no socat")
+    fleet = Fleet(pb, sensors=3)
+    listen, keys = "TCP-LISTEN:{port}", {}
+    if kind == "tls":
+        authority = Authority(str(run.directory), "ca")
+        cert, key = authority.issue("peer", "peer", "serverAuth", "IP:127.0.0.1")
+        listen, keys = f"OPENSSL-LISTEN:{{port}},cert={cert},key={key},verify=0", {"tls": "true", "tls.ca": authority.ca}
+    peer = socat(run.directory, listen).start()
+    tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "tcp", "address": f"127.0.0.1:{peer.port}",
+                                                   "dead_letter_dir": run.dead_dir, **keys}}).start()
+    publish(rabbitmq, fleet, 30, 20)
+    delivered(tap, fleet.total)
+    until(lambda: len(peer.lines()) >= fleet.total, 20, "socat to write all")
+    peer.stop()
+    tap.wait_log(r"^error .*cannot deliver.*sink=out")
+    publish(rabbitmq, fleet, 30, 20)
+    peer.start()
+    delivered(tap, fleet.total)
+    until(lambda: len(peer.lines()) >= fleet.total, 20, "socat to write all")
+    tap.stop()
+    peer.stop()
+    check_both(run, kafka, fleet, peer.lines())
+
+
+@pytest.mark.without("address", "thread")
+@pytest.mark.parametrize("protocol", ["udp", "tcp", "tls"])
+def test_rsyslog_receives_what_kafka_has(run, rabbitmq, kafka, pb, protocol):
+    if not shutil.which("rsyslogd", path="/usr/sbin"):
+        pytest.skip("no rsyslog")
+    fleet = Fleet(pb, sensors=2)
+    keys, certificate = {}, None
+    if protocol == "tls":
+        authority = Authority(str(run.directory), "ca")
+        certificate = (*authority.issue("peer", "peer", "serverAuth", "IP:127.0.0.1"), authority.ca)
+        keys = {"tls.ca": authority.ca}
+    peer = rsyslog(run.directory, protocol, certificate).start()
+    tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "syslog", "protocol": protocol, "address": f"127.0.0.1:{peer.port}",
+                                                   "dead_letter_dir": run.dead_dir, **keys}}).start()
+    publish(rabbitmq, fleet, 10, 10)
+    delivered(tap, fleet.total)
+    delivered(tap, fleet.total, "kafka")
+    until(lambda: len(peer.lines()) >= fleet.total, 20, lambda: f"rsyslog to write all:\n{tail(peer.log)}")
+    tap.stop()
+    peer.stop()
+    heads = {line[:line.index(b"{")] for line in peer.lines()}
+    assert heads == {b"cbserver cbtap ingress.event.filemod "}
+    check_both(run, kafka, fleet, [line[line.index(b"{"):] for line in peer.lines()])
