@@ -3,6 +3,7 @@
 import gzip
 import re
 import shutil
+import signal
 
 import pytest
 
@@ -124,6 +125,26 @@ def test_kill_9_loses_nothing_of_a_file(run, rabbitmq, kafka, pb):
     until(lambda: len(set(out.read_bytes().split(b"\n")[:-1])) >= fleet.total, 30 * run.scale.slow, "all events in the file")
     tap.stop()
     fleet.check(as_records(out.read_bytes().split(b"\n")[:-1]), duplicates=True)
+
+
+@pytest.mark.without("address", "thread")
+def test_logrotate_moves_the_file_and_sends_sighup(run, rabbitmq, kafka, pb):
+    out, moved = run.directory / "events.ndjson", run.directory / "events.ndjson.1"
+    fleet = Fleet(pb, sensors=2)
+    tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "file", "path": out, "fsync_interval_ms": 20,
+                                                   "dead_letter_dir": run.dead_dir}}).start()
+    publish(rabbitmq, fleet, 10, 20)
+    delivered(tap, fleet.total)
+    out.rename(moved)
+    tap.process.signal(signal.SIGHUP)
+    until(out.exists, 20, "another file to be begun")
+    publish(rabbitmq, fleet, 10, 20)
+    delivered(tap, fleet.total)
+    delivered(tap, fleet.total, "kafka")
+    tap.stop()
+    parts = [path.read_bytes().split(b"\n")[:-1] for path in (moved, out)]
+    assert [len(lines) for lines in parts] == [200, 200]
+    check_both(run, kafka, fleet, parts[0] + parts[1])
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls"])

@@ -235,7 +235,7 @@ static inline void bed_judge(struct bed_found *found, const char *text, size_t l
 
 static inline void bed_judge_lines(struct bed_found *found, const char *data, size_t len)
 {
-    while (len > 0) {
+    while (data != NULL && len > 0) {
         const char *end = memchr(data, '\n', len);
         if (end == NULL)
             fail_msg("half a line at the end: %.*s", len < 40 ? (int)len : 40, data);
