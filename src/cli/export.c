@@ -241,6 +241,7 @@ static int export_files(struct cbt_export *x, const char *path)
     for (unsigned i = 0; i < x->jobs; i++)
         cbt_export_job_free(&jobs[i]);
     free(jobs);
+    free(x->target.resolved);
     return status;
 }
 

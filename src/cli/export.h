@@ -106,6 +106,7 @@ bool cbt_export_try_again(int fd, short events);
 /* Where the events go: standard output, or a file that has its name only when it is whole. */
 struct cbt_export_target {
     const char *path; /* NULL: standard output */
+    char *resolved;   /* path without symbolic links, where it is owned; the command frees it */
     char *temporary;
     int fd;
     bool regular; /* a file, which can be synced */

@@ -52,13 +52,32 @@ static int open_temporary(struct cbt_export_target *target, const char *path, st
     return CBT_OK;
 }
 
+/* What is there and no file (a device, a named pipe) is written to, not replaced; of a symbolic link, what it
+ * leads to is. */
+static int open_path(struct cbt_export_target *target, const char *path, struct cbt_err *err)
+{
+    struct stat there;
+    if (stat(path, &there) != 0)
+        return open_temporary(target, path, err);
+    if (S_ISREG(there.st_mode)) {
+        target->resolved = realpath(path, NULL);
+        if (target->resolved == NULL)
+            return cbt_err_set(err, CBT_EIO, "cannot resolve %s: %s", path, strerror(errno));
+        target->path = target->resolved;
+        return open_temporary(target, target->path, err);
+    }
+    target->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    return target->fd >= 0 ? CBT_OK
+                           : cbt_err_set(err, CBT_EIO, "cannot write to %s: %s", path, strerror(errno));
+}
+
 int cbt_export_target_open(struct cbt_export_target *target, const char *path, struct cbt_err *err)
 {
     struct stat stat;
     *target = (struct cbt_export_target){.path = path, .fd = STDOUT_FILENO};
     pthread_mutex_init(&target->lock, NULL);
     if (path != NULL) {
-        int rc = open_temporary(target, path, err);
+        int rc = open_path(target, path, err);
         if (rc != CBT_OK)
             return rc;
     }
@@ -84,9 +103,10 @@ void cbt_export_target_close(struct cbt_export_target *target, bool whole)
 {
     if (target->temporary == NULL) {
         /* A file system over the network may say only now that there is no room. */
-        if (target->path == NULL && whole && target->error == 0 && close(target->fd) != 0 && errno != EBADF &&
+        if (target->fd >= 0 && whole && target->error == 0 && close(target->fd) != 0 && errno != EBADF &&
             errno != EINTR)
             target->error = errno;
+        target->fd = whole ? -1 : target->fd;
         return;
     }
     if (whole && target->error == 0 && target->fd >= 0 &&
@@ -100,6 +120,7 @@ void cbt_export_target_close(struct cbt_export_target *target, bool whole)
         close(target->fd);
     }
     unfinished = NULL;
+    target->fd = -1;
     free(target->temporary);
     target->temporary = NULL;
 }

@@ -384,6 +384,25 @@ static void a_file_has_its_name_only_when_it_is_whole(void **state)
     expect_exit(&p, 1);
     expect_text(p.err, "cannot create ");
     release(&p);
+    /* A link leads to what is replaced; a device is written to. */
+    assert_int_equal(symlink("out", in(&tree, "link")), 0);
+    RUN(&p, "export", "--to", in(&tree, "link"), in(&tree, "log"));
+    expect_exit(&p, 0);
+    release(&p);
+    struct stat info;
+    assert_int_equal(lstat(in(&tree, "link"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(symlink("/dev/full", in(&tree, "full")), 0);
+    RUN(&p, "export", "--to", in(&tree, "full"), in(&tree, "log"));
+    expect_exit(&p, 1);
+    expect_text(p.err, "error cannot write file=");
+    release(&p);
+    assert_int_equal(lstat("/dev/full", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+    RUN(&p, "export", "--to", tree.path, in(&tree, "log"));
+    expect_exit(&p, 1);
+    expect_text(p.err, "cannot write to ");
+    release(&p);
     /* Ended before its end: what was there stays, and nothing else. */
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
