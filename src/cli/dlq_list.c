@@ -113,7 +113,7 @@ static void put_json_string(FILE *out, struct cbt_text text)
 static void put_json_line(FILE *out, const struct cbt_dlq_letter *letter)
 {
     static const char *const texts[] = {"reason",       "source",  "routing_key",
-                                        "content_type", "framing", "detail", "file"};
+                                        "content_type", "framing", "detail"};
     static const char *const numbers[] = {"sensor_id", "entry", "index", "offset", "replays"};
     int64_t number;
     fprintf(out, "{\"where\":\"%s\",\"unix_ms\":%" PRId64 ",\"bytes\":%" PRIu64, letter->where,
@@ -121,6 +121,11 @@ static void put_json_line(FILE *out, const struct cbt_dlq_letter *letter)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         fprintf(out, ",\"%s\":", texts[i]);
         put_json_string(out, cbt_dlq_text(letter, texts[i]));
+    }
+    struct cbt_text file = cbt_dlq_text(letter, "file");
+    if (file.len > 0) {
+        fputs(",\"file\":", out);
+        put_json_string(out, file);
     }
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (cbt_dlq_number(letter, numbers[i], &number))
