@@ -71,7 +71,7 @@ struct cbt_stats_view {
     int64_t spool_messages; /* a section's: of its one receiver; -1: it has no spool */
     int64_t spool_bytes;
     int64_t archive_files, archive_bytes, archive_seconds; /* left; -1: it is no archive, or unknown */
-    int64_t oldest_frame_ns; /* a section's: the oldest; 0 none */
+    int64_t oldest_frame_ns;                               /* a section's: the oldest; 0 none */
 };
 
 struct cbt_thread_view {

@@ -23,8 +23,8 @@ extern const struct cbt_format cbt_format_json;
 #define COMMON_FIELDS "timestamp,type,sensor_id,computer_name,process_guid,pid,process_path"
 #define MIXED_FIELDS                                                                                         \
     COMMON_FIELDS                                                                                            \
-        ",action,path,md5,sha256,command_line,parent_pid,parent_path,username,child_pid,"                    \
-        "target_pid,target_path,direction,protocol,local_ip,local_port,remote_ip,remote_port,domain"
+    ",action,path,md5,sha256,command_line,parent_pid,parent_path,username,child_pid,"                        \
+    "target_pid,target_path,direction,protocol,local_ip,local_port,remote_ip,remote_port,domain"
 
 struct csv {
     void *json;

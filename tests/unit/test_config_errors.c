@@ -76,7 +76,8 @@ static void unknown_names_come_with_the_nearest(void **state)
          "FILE:2: [sink.r] type: unknown type \"kafak\"; did you mean \"kafka\"?"},
         {"[source.r]\nport=1\n", NULL, CBT_EINVAL,
          "FILE:1: [source.r]: has no type; known: amqp, redis, archive"},
-        {"[sink.r]\n", NULL, CBT_EINVAL, "FILE:1: [sink.r]: has no type; known: kafka, file, stdout, tcp, udp, syslog"},
+        {"[sink.r]\n", NULL, CBT_EINVAL,
+         "FILE:1: [sink.r]: has no type; known: kafka, file, stdout, tcp, udp, syslog"},
     };
     EXPECT_ALL(rows);
 }

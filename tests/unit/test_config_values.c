@@ -259,8 +259,10 @@ static void print_reads_back(void **state)
 static void print_shows_every_built_key(void **state)
 {
     (void)state;
-    struct cbt_config *c =
-        must_load(BOTH_ENDS "[source.r]\ntype=redis\n[source.f]\ntype=archive\npath=/a\n[sink.f]\ntype=file\n[sink.o]\ntype=stdout\n[sink.t]\ntype=tcp\n[sink.u]\ntype=udp\n[sink.s]\ntype=syslog\n", NULL, 0);
+    struct cbt_config *c = must_load(BOTH_ENDS "[source.r]\ntype=redis\n[source.f]\ntype=archive\npath=/"
+                                               "a\n[sink.f]\ntype=file\n[sink.o]\ntype=stdout\n[sink.t]"
+                                               "\ntype=tcp\n[sink.u]\ntype=udp\n[sink.s]\ntype=syslog\n",
+                                     NULL, 0);
     char *text = printed(c);
     for (size_t i = 0; i < cbt_option_count; i++) {
         char line[128];
