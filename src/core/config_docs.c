@@ -115,15 +115,5 @@ int cbt_config_print_docs(FILE *out)
             if (cbt_options[j].section == type->kind)
                 write_row(&cbt_options[j], out);
     }
-    fputs("\nNot built in this version:", out);
-    const char *separator = " ";
-    for (size_t i = 0; i < cbt_section_type_count; i++) {
-        const struct cbt_section_type *type = &cbt_section_types[i];
-        if (!type->built) {
-            fprintf(out, "%s`type = %s` of a %s", separator, type->type, type->role);
-            separator = ", ";
-        }
-    }
-    fputs(".\n", out);
     return fflush(out) == 0 && !ferror(out) ? 0 : CBT_EIO;
 }

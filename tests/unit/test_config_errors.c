@@ -11,8 +11,6 @@
 #include "config_file.h"
 #include "core/config_internal.h"
 
-#define NOT_BUILT "is not built in this version (" CBTAP_VERSION ")"
-
 struct row {
     const char *text;     /* of the file */
     const char *override; /* NULL: none */
@@ -80,28 +78,6 @@ static void unknown_names_come_with_the_nearest(void **state)
          "FILE:1: [sink.r]: has no type; known: kafka, file, stdout, tcp, udp, syslog"},
     };
     EXPECT_ALL(rows);
-}
-
-/* Every row of the table with built = 0 is refused, whatever the value, also the default. */
-static void unbuilt_rows_of_the_table_are_refused(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < cbt_option_count; i++) {
-        const struct cbt_option *option = &cbt_options[i];
-        char text[256], expected[256];
-        if (option->built)
-            continue;
-        const char *type = option->section == CBT_SECTION_amqp    ? "[source.x]\ntype = amqp"
-                           : option->section == CBT_SECTION_redis ? "[source.x]\ntype = redis"
-                                                                  : "[sink.x]\ntype = kafka";
-        assert_true(option->section == CBT_SECTION_amqp || option->section == CBT_SECTION_redis ||
-                    option->section == CBT_SECTION_kafka);
-        const char *tail = option->kind == CBT_KIND_map ? "ca" : "";
-        snprintf(text, sizeof text, "%s\n%s%s = %s\n", type, option->key, tail, option->deflt);
-        snprintf(expected, sizeof expected, "FILE:3: [%s] %s%s: " NOT_BUILT,
-                 option->section == CBT_SECTION_kafka ? "sink.x" : "source.x", option->key, tail);
-        expect(&(struct row){text, NULL, CBT_EUNBUILT, expected});
-    }
 }
 
 static void values_out_of_kind_or_range(void **state)
@@ -455,7 +431,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_names_come_with_the_nearest),
-        cmocka_unit_test(unbuilt_rows_of_the_table_are_refused),
         cmocka_unit_test(values_out_of_kind_or_range),
         cmocka_unit_test(what_the_parser_finds_has_its_line),
         cmocka_unit_test(overrides_have_their_own_errors),
