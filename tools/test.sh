@@ -76,7 +76,6 @@ phase_release() {
   build release
   run_tests release unit
   run_tests release conformance
-  run_tests release property
   run_tests release integration
 }
 phase_clang() { build clang; }
