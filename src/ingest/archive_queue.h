@@ -32,7 +32,7 @@ void cbt_archive_queue_fill(struct cbt_archive_queue *queue);
 /* The scan is over: sorts it. */
 void cbt_archive_queue_seal(struct cbt_archive_queue *queue);
 /* Takes a copy of an entry, or leaves it out; also after the scan. */
-void cbt_archive_queue_offer(struct cbt_archive_queue *queue, const struct cbt_archive_entry *entry);
+void cbt_archive_queue_offer(struct cbt_archive_queue *queue, const struct cbt_archive_entry *offered);
 /* The oldest, or NULL; valid until the next call of another function. */
 const struct cbt_archive_entry *cbt_archive_queue_head(const struct cbt_archive_queue *queue);
 void cbt_archive_queue_pop(struct cbt_archive_queue *queue);
