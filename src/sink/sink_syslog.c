@@ -35,8 +35,11 @@ static unsigned number_of(const char *name, const char *const names[], unsigned 
 static size_t put_field(char *out, const char *text, size_t bytes_max)
 {
     size_t len = 0;
-    for (; text[len] != '\0' && len < bytes_max; len++)
-        out[len] = text[len] > ' ' && text[len] < 0x7f ? text[len] : '_';
+    for (; text[len] != '\0' && len < bytes_max; len++) {
+        out[len] = '_';
+        if (text[len] > ' ' && text[len] < 0x7f)
+            out[len] = text[len];
+    }
     if (len == 0)
         out[len++] = '-';
     return len;
