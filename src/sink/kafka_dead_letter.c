@@ -14,9 +14,8 @@
 #include <string.h>
 
 #include "cbtap/clock.h"
-#include "cbtap/dead_letter_dir.h"
 #include "cbtap/log.h"
-#include "cbtap/source.h"
+#include "sink/dead_letter.h"
 #include "sink/kafka.h"
 
 #define RETRY_MS      5000
@@ -107,13 +106,6 @@ static void add_number(rd_kafka_headers_t *headers, const char *name, int64_t nu
     add_string(headers, name, text);
 }
 
-static const char *source_name(const struct cbt_frame *frame)
-{
-    if (frame->source != NULL)
-        return frame->source;
-    return frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : "";
-}
-
 /* Where it stood, as the walk found it, and how it is to be read; an event that was refused is encoded and
  * has lost that, but has a topic and a type. */
 static void add_place(struct kafka *k, rd_kafka_headers_t *headers, const struct cbt_record *record)
@@ -142,7 +134,7 @@ static rd_kafka_headers_t *make_headers(struct kafka *k, const struct cbt_record
     rd_kafka_headers_t *headers = rd_kafka_headers_new(16);
     add_string(headers, "reason", cbt_dead_reason_name(record->dead->reason));
     add_string(headers, "detail", record->dead->detail);
-    add_string(headers, "source", source_name(frame));
+    add_string(headers, "source", dead_letter_source(frame));
     add_text(headers, "routing_key", frame->routing_key);
     add_text(headers, "content_type", frame->content_type);
     add_place(k, headers, record);
@@ -277,38 +269,6 @@ static bool end_old_producer(struct kafka_dead_letters *d)
 
 /* ---- the directory ---- */
 
-static int store(struct kafka *k, const struct cbt_record *record, struct cbt_err *err)
-{
-    const struct cbt_frame *frame = record->frame;
-    const struct cbt_dead_letter *dead = record->dead;
-    const struct cbt_dead_letter_info info = {
-        .reason = cbt_dead_reason_name(dead->reason),
-        .detail = dead->detail,
-        .source = source_name(frame),
-        .routing_key = frame->routing_key,
-        .content_type = frame->content_type,
-        .file = frame->file,
-        .framing = dead->reason == CBT_DEAD_refused ? "" : cbt_framing_name(dead->framing),
-        .env = frame->env,
-        .sensor_id = record->sensor_id,
-        .entry = dead->entry,
-        .index = dead->index,
-        .offset = dead->offset,
-        .replays = frame->replays,
-    };
-    if (k->options->dead_letter_dir[0] == '\0')
-        return cbt_err_set(err, CBT_EINVAL, "dead_letter_dir is not set");
-    struct cbt_dead_letter_file *file = NULL;
-    int rc = cbt_dead_letter_begin(&file, k->options->dead_letter_dir, &info, err);
-    if (rc != 0)
-        return rc;
-    if ((rc = cbt_dead_letter_append(file, record->value, record->value_len, err)) != 0) {
-        cbt_dead_letter_abort(file);
-        return rc;
-    }
-    return cbt_dead_letter_commit(file, err);
-}
-
 static void stuck(struct kafka *k, int64_t now_ns, const char *reason)
 {
     struct kafka_dead_letters *d = &k->dead;
@@ -336,7 +296,7 @@ static bool serve_one(struct kafka *k, struct cbt_record *record, int64_t now_ns
         topic_failed(k, failed, now_ns);
     }
     struct cbt_err err = {0};
-    if (store(k, record, &err) != 0) {
+    if (dead_letter_store(k->options->dead_letter_dir, record, &err) != 0) {
         record->tries = 0;
         stuck(k, now_ns, err.text);
         return false;

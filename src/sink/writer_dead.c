@@ -4,12 +4,9 @@
  *
  * Failure: where a file cannot be written, its message stays unsettled, and it is tried again every 5 s.
  */
-#include <string.h>
-
 #include "cbtap/clock.h"
-#include "cbtap/dead_letter_dir.h"
 #include "cbtap/log.h"
-#include "ingest/receiver.h"
+#include "sink/dead_letter.h"
 #include "sink/writer.h"
 
 #define RETRY_MS     5000
@@ -40,36 +37,6 @@ void writer_refuse_cursor(struct writer *w)
     writer_dead_add(w, record);
 }
 
-static int store(const struct writer *w, const struct cbt_record *record, struct cbt_err *err)
-{
-    const struct cbt_frame *frame = record->frame;
-    const struct cbt_dead_letter *dead = record->dead;
-    const char *receiver = frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : "";
-    const struct cbt_dead_letter_info info = {
-        .reason = cbt_dead_reason_name(dead->reason),
-        .detail = dead->detail,
-        .source = frame->source != NULL ? frame->source : receiver,
-        .routing_key = frame->routing_key,
-        .content_type = frame->content_type,
-        .framing = dead->reason == CBT_DEAD_refused ? "" : cbt_framing_name(dead->framing),
-        .env = frame->env,
-        .sensor_id = record->sensor_id,
-        .entry = dead->entry,
-        .index = dead->index,
-        .offset = dead->offset,
-        .replays = frame->replays,
-    };
-    struct cbt_dead_letter_file *file = NULL;
-    int rc = cbt_dead_letter_begin(&file, w->settings.dead_letter_dir, &info, err);
-    if (rc != 0)
-        return rc;
-    if ((rc = cbt_dead_letter_append(file, record->value, record->value_len, err)) != 0) {
-        cbt_dead_letter_abort(file);
-        return rc;
-    }
-    return cbt_dead_letter_commit(file, err);
-}
-
 void writer_dead_serve(struct writer *w, int64_t now_ns)
 {
     struct cbt_err err = {0};
@@ -77,7 +44,7 @@ void writer_dead_serve(struct writer *w, int64_t now_ns)
         return;
     for (unsigned i = 0; i < STEP_RECORDS && w->dead != NULL; i++) {
         struct cbt_record *record = w->dead;
-        if (store(w, record, &err) != 0) {
+        if (dead_letter_store(w->settings.dead_letter_dir, record, &err) != 0) {
             w->dead_retry_ns = now_ns + RETRY_MS * WRITER_NS_PER_MS;
             if (!w->dead_stuck)
                 cbt_log_error("a dead letter cannot be kept: what it was made from stays unacknowledged, and "
