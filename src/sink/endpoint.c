@@ -34,6 +34,13 @@ int endpoint_parse(struct endpoint *ret_endpoint, const char *text, struct cbt_e
     return CBT_OK;
 }
 
+int endpoint_of(struct endpoint *ret_endpoint, const struct cbt_sink_config *config, const char *address,
+                struct cbt_err *err)
+{
+    int rc = endpoint_parse(ret_endpoint, address, err);
+    return rc == 0 ? CBT_OK : cbt_err_prefix(err, "[sink.%s] address", config->name);
+}
+
 /* 0, or an errno. */
 static int await_connected(int fd, int timeout_ms, const struct writer *w)
 {

@@ -18,7 +18,6 @@
 #include "cbtap/log.h"
 #include "sink/file.h"
 
-#define RETRY_MS        500
 #define RENAME_RETRY_MS 60000
 
 struct file {
@@ -212,10 +211,8 @@ static int sink_open(void **ret_self, const struct cbt_sink_context *context, st
         }
     }
     const struct writer_settings settings = {.framing = WRITER_LINES,
-                                             .dead_letter_dir = options->dead_letter_dir,
                                              .queue_records = options->queue_records,
-                                             .retry_min_ms = RETRY_MS,
-                                             .retry_max_ms = RETRY_MS};
+                                             .retry_min_ms = WRITER_RETRY_MAX_MS};
     return writer_open(ret_self, context, &settings, &f->channel, err);
 }
 
@@ -271,11 +268,7 @@ extern const struct cbt_sink cbt_sink_file;
 const struct cbt_sink cbt_sink_file = {
     .type = "file",
     .open = sink_open,
-    .submit = writer_submit,
-    .drain = writer_drain,
-    .abandon = writer_abandon,
-    .close = writer_close,
-    .ready = writer_ready,
+    WRITER_CALLS,
     .reload = writer_reload,
     .probe = probe,
     .check = check,

@@ -18,8 +18,6 @@
 
 #include "sink/writer.h"
 
-#define RETRY_MS 500
-
 struct output {
     struct writer_channel channel;
     bool own; /* fd is not standard output itself */
@@ -104,10 +102,8 @@ static int sink_open(void **ret_self, const struct cbt_sink_context *context, st
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the sink");
     o->channel = (struct writer_channel){.ops = &stdout_ops, .fd = -1, .what = "standard output"};
     const struct writer_settings settings = {.framing = WRITER_LINES,
-                                             .dead_letter_dir = options->dead_letter_dir,
                                              .queue_records = options->queue_records,
-                                             .retry_min_ms = RETRY_MS,
-                                             .retry_max_ms = RETRY_MS};
+                                             .retry_min_ms = WRITER_RETRY_MAX_MS};
     return writer_open(ret_self, context, &settings, &o->channel, err);
 }
 
@@ -133,11 +129,7 @@ extern const struct cbt_sink cbt_sink_stdout;
 const struct cbt_sink cbt_sink_stdout = {
     .type = "stdout",
     .open = sink_open,
-    .submit = writer_submit,
-    .drain = writer_drain,
-    .abandon = writer_abandon,
-    .close = writer_close,
-    .ready = writer_ready,
+    WRITER_CALLS,
     .probe = probe,
     .check = check,
 };

@@ -10,8 +10,6 @@
 
 #include "sink/datagram.h"
 
-#define RETRY_MIN_MS   50
-#define RETRY_MAX_MS   500
 #define HOST_MAX_BYTES 255 /* RFC 5424, section 6 */
 #define APP_MAX_BYTES  48
 
@@ -75,17 +73,8 @@ static int settings_of(const struct cbt_sink_config *config, struct stream_setti
                        struct cbt_err *err)
 {
     const struct cbt_options_syslog *o = &config->syslog;
-    *ret_settings = (struct stream_settings){.tls = strcmp(o->protocol, "tls") == 0,
-                                             .tls_ca = o->tls_ca,
-                                             .tls_cert = o->tls_cert,
-                                             .tls_key = o->tls_key,
-                                             .tls_server_name = o->tls_server_name,
-                                             .tls_verify = o->tls_verify,
-                                             .acknowledged = strcmp(o->delivered, "acknowledged") == 0,
-                                             .connect_timeout_ms = (int)o->connect_timeout_ms,
-                                             .write_timeout_ms = (int)o->write_timeout_ms};
-    int rc = endpoint_parse(&ret_settings->peer, o->address, err);
-    return rc == 0 ? CBT_OK : cbt_err_prefix(err, "[sink.%s] address", config->name);
+    *ret_settings = STREAM_SETTINGS(o, strcmp(o->protocol, "tls") == 0);
+    return endpoint_of(&ret_settings->peer, config, o->address, err);
 }
 
 static int sink_open(void **ret_self, const struct cbt_sink_context *context, struct cbt_err *err)
@@ -105,10 +94,8 @@ static int sink_open(void **ret_self, const struct cbt_sink_context *context, st
                                              .frame_max_bytes =
                                                  is_udp(o) ? (uint32_t)o->datagram_max_bytes : 0,
                                              .syslog = &head,
-                                             .dead_letter_dir = o->dead_letter_dir,
                                              .queue_records = o->queue_records,
-                                             .retry_min_ms = RETRY_MIN_MS,
-                                             .retry_max_ms = RETRY_MAX_MS};
+                                             .retry_min_ms = WRITER_RETRY_MIN_MS};
     return writer_open(ret_self, context, &settings, channel, err);
 }
 
@@ -142,11 +129,7 @@ extern const struct cbt_sink cbt_sink_syslog;
 const struct cbt_sink cbt_sink_syslog = {
     .type = "syslog",
     .open = sink_open,
-    .submit = writer_submit,
-    .drain = writer_drain,
-    .abandon = writer_abandon,
-    .close = writer_close,
-    .ready = writer_ready,
+    WRITER_CALLS,
     .probe = probe,
     .check = check,
 };

@@ -5,9 +5,6 @@
 
 #include "sink/stream.h"
 
-#define RETRY_MIN_MS 50
-#define RETRY_MAX_MS 500
-
 static enum writer_framing framing_of(const struct cbt_options_tcp *options)
 {
     return strcmp(options->framing, "octet") == 0 ? WRITER_OCTETS : WRITER_LINES;
@@ -17,17 +14,8 @@ static int settings_of(const struct cbt_sink_config *config, struct stream_setti
                        struct cbt_err *err)
 {
     const struct cbt_options_tcp *o = &config->tcp;
-    *ret_settings = (struct stream_settings){.tls = o->tls,
-                                             .tls_ca = o->tls_ca,
-                                             .tls_cert = o->tls_cert,
-                                             .tls_key = o->tls_key,
-                                             .tls_server_name = o->tls_server_name,
-                                             .tls_verify = o->tls_verify,
-                                             .acknowledged = strcmp(o->delivered, "acknowledged") == 0,
-                                             .connect_timeout_ms = (int)o->connect_timeout_ms,
-                                             .write_timeout_ms = (int)o->write_timeout_ms};
-    int rc = endpoint_parse(&ret_settings->peer, o->address, err);
-    return rc == 0 ? CBT_OK : cbt_err_prefix(err, "[sink.%s] address", config->name);
+    *ret_settings = STREAM_SETTINGS(o, o->tls);
+    return endpoint_of(&ret_settings->peer, config, o->address, err);
 }
 
 static int sink_open(void **ret_self, const struct cbt_sink_context *context, struct cbt_err *err)
@@ -41,10 +29,8 @@ static int sink_open(void **ret_self, const struct cbt_sink_context *context, st
     if (channel == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the sink");
     const struct writer_settings settings = {.framing = framing_of(options),
-                                             .dead_letter_dir = options->dead_letter_dir,
                                              .queue_records = options->queue_records,
-                                             .retry_min_ms = RETRY_MIN_MS,
-                                             .retry_max_ms = RETRY_MAX_MS};
+                                             .retry_min_ms = WRITER_RETRY_MIN_MS};
     return writer_open(ret_self, context, &settings, channel, err);
 }
 
@@ -70,11 +56,7 @@ extern const struct cbt_sink cbt_sink_tcp;
 const struct cbt_sink cbt_sink_tcp = {
     .type = "tcp",
     .open = sink_open,
-    .submit = writer_submit,
-    .drain = writer_drain,
-    .abandon = writer_abandon,
-    .close = writer_close,
-    .ready = writer_ready,
+    WRITER_CALLS,
     .probe = probe,
     .check = check,
 };

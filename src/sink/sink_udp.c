@@ -2,20 +2,11 @@
 /* The UDP sink: a datagram for each event, at most once: datagram.c. */
 #include "sink/datagram.h"
 
-#define RETRY_MIN_MS 50
-#define RETRY_MAX_MS 500
-
-static int peer_of(const struct cbt_sink_config *config, struct endpoint *ret_peer, struct cbt_err *err)
-{
-    int rc = endpoint_parse(ret_peer, config->udp.address, err);
-    return rc == 0 ? CBT_OK : cbt_err_prefix(err, "[sink.%s] address", config->name);
-}
-
 static int sink_open(void **ret_self, const struct cbt_sink_context *context, struct cbt_err *err)
 {
     const struct cbt_options_udp *options = &context->config->udp;
     struct endpoint peer;
-    int rc = peer_of(context->config, &peer, err);
+    int rc = endpoint_of(&peer, context->config, options->address, err);
     if (rc != 0)
         return rc;
     struct writer_channel *channel = datagram_new(&peer);
@@ -23,10 +14,8 @@ static int sink_open(void **ret_self, const struct cbt_sink_context *context, st
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the sink");
     const struct writer_settings settings = {.framing = WRITER_DATAGRAMS,
                                              .frame_max_bytes = (uint32_t)options->datagram_max_bytes,
-                                             .dead_letter_dir = options->dead_letter_dir,
                                              .queue_records = options->queue_records,
-                                             .retry_min_ms = RETRY_MIN_MS,
-                                             .retry_max_ms = RETRY_MAX_MS};
+                                             .retry_min_ms = WRITER_RETRY_MIN_MS};
     return writer_open(ret_self, context, &settings, channel, err);
 }
 
@@ -35,7 +24,7 @@ static int check(const struct cbt_sink_config *config, const struct cbt_options_
 {
     struct endpoint peer;
     (void)options;
-    int rc = peer_of(config, &peer, err);
+    int rc = endpoint_of(&peer, config, config->udp.address, err);
     return rc == 0 ? writer_check(config, WRITER_DATAGRAMS, err) : rc;
 }
 
@@ -44,7 +33,7 @@ static int probe(const struct cbt_sink_config *config, const struct cbt_options_
 {
     struct endpoint peer;
     (void)options;
-    int rc = peer_of(config, &peer, err);
+    int rc = endpoint_of(&peer, config, config->udp.address, err);
     return rc == 0 ? datagram_probe(&peer, ret_report, report_bytes, err) : rc;
 }
 
@@ -52,11 +41,7 @@ extern const struct cbt_sink cbt_sink_udp;
 const struct cbt_sink cbt_sink_udp = {
     .type = "udp",
     .open = sink_open,
-    .submit = writer_submit,
-    .drain = writer_drain,
-    .abandon = writer_abandon,
-    .close = writer_close,
-    .ready = writer_ready,
+    WRITER_CALLS,
     .probe = probe,
     .check = check,
 };

@@ -9,6 +9,7 @@
 #define CBTAP_SINK_STREAM_H
 
 #include <openssl/ssl.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "sink/writer.h"
@@ -42,8 +43,24 @@ struct stream {
     uint8_t bytes[STREAM_TLS_BYTES]; /* what TLS wants in one piece */
 };
 
+/* What a section's options, which have names in common (CBT_OPTIONS_OF_STREAMS), say; the peer is not among
+ * it. */
+#define STREAM_SETTINGS(options, with_tls)                                                                   \
+    ((struct stream_settings){.tls = (with_tls),                                                             \
+                              .tls_ca = (options)->tls_ca,                                                   \
+                              .tls_cert = (options)->tls_cert,                                               \
+                              .tls_key = (options)->tls_key,                                                 \
+                              .tls_server_name = (options)->tls_server_name,                                 \
+                              .tls_verify = (options)->tls_verify,                                           \
+                              .acknowledged = strcmp((options)->delivered, "acknowledged") == 0,             \
+                              .connect_timeout_ms = (int)(options)->connect_timeout_ms,                      \
+                              .write_timeout_ms = (int)(options)->write_timeout_ms})
+
 /* ---- endpoint.c ---- */
 
+/* The address of a [sink.NAME]. */
+int endpoint_of(struct endpoint *ret_endpoint, const struct cbt_sink_config *config, const char *address,
+                struct cbt_err *err);
 /* "HOST:PORT", "[ADDRESS]:PORT". */
 int endpoint_parse(struct endpoint *ret_endpoint, const char *text, struct cbt_err *err);
 /* A non-blocking socket of `type` that is connected; tries each address for timeout_ms at most. `w` may be

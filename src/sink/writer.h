@@ -23,6 +23,8 @@
 #define WRITER_IOV_MAX        1024
 #define WRITER_HEAD_MAX_BYTES 512
 #define WRITER_NS_PER_MS      INT64_C(1000000)
+#define WRITER_RETRY_MIN_MS   50 /* of a connection */
+#define WRITER_RETRY_MAX_MS   500
 
 /* What stands before a record's value in syslog: RFC 5424, section 6. */
 struct writer_syslog {
@@ -82,9 +84,8 @@ struct writer_settings {
     enum writer_framing framing;
     uint32_t frame_max_bytes; /* a larger one is a dead letter; 0: no bound */
     const struct writer_syslog *syslog;
-    const char *dead_letter_dir;
     uint64_t queue_records;
-    int retry_min_ms, retry_max_ms;
+    int retry_min_ms; /* the pause before a channel is opened again; doubles up to WRITER_RETRY_MAX_MS */
 };
 
 struct writer_run { /* records of one frame, not yet settled */
@@ -142,6 +143,10 @@ void writer_abandon(void *self);
 void writer_close(void *self);
 bool writer_ready(void *self, char *ret_reason, size_t reason_bytes);
 void writer_reload(void *self);
+/* What a sink's row has in common with the others'. */
+#define WRITER_CALLS                                                                                         \
+    .submit = writer_submit, .drain = writer_drain, .abandon = writer_abandon, .close = writer_close,        \
+    .ready = writer_ready
 /* Whether format and dead_letter_dir do for that framing. @thread main */
 int writer_check(const struct cbt_sink_config *config, enum writer_framing framing, struct cbt_err *err);
 

@@ -39,17 +39,18 @@ void writer_refuse_cursor(struct writer *w)
 
 void writer_dead_serve(struct writer *w, int64_t now_ns)
 {
+    const char *dir = w->context.config->dead_letter_dir;
     struct cbt_err err = {0};
     if (w->dead == NULL || now_ns < w->dead_retry_ns)
         return;
     for (unsigned i = 0; i < STEP_RECORDS && w->dead != NULL; i++) {
         struct cbt_record *record = w->dead;
-        if (dead_letter_store(w->settings.dead_letter_dir, record, &err) != 0) {
+        if (dead_letter_store(dir, record, &err) != 0) {
             w->dead_retry_ns = now_ns + RETRY_MS * WRITER_NS_PER_MS;
             if (!w->dead_stuck)
                 cbt_log_error("a dead letter cannot be kept: what it was made from stays unacknowledged, and "
                               "reading will stop; trying again every 5 s",
-                              CBT_S("sink", w->name), CBT_S("dead_letter_dir", w->settings.dead_letter_dir),
+                              CBT_S("sink", w->name), CBT_S("dead_letter_dir", dir),
                               CBT_S("reason", err.text));
             w->dead_stuck = true;
             return;

@@ -104,8 +104,7 @@ static void go_down(struct writer *w, const struct cbt_err *err)
     pthread_mutex_lock(&w->lock);
     snprintf(w->fault, sizeof(w->fault), "%s", err->text);
     pthread_mutex_unlock(&w->lock);
-    int64_t min = w->settings.retry_min_ms * WRITER_NS_PER_MS,
-            max = w->settings.retry_max_ms * WRITER_NS_PER_MS;
+    int64_t min = w->settings.retry_min_ms * WRITER_NS_PER_MS, max = WRITER_RETRY_MAX_MS * WRITER_NS_PER_MS;
     w->retry_pause_ns = w->retry_pause_ns == 0        ? min
                         : 2 * w->retry_pause_ns > max ? max
                                                       : 2 * w->retry_pause_ns;
