@@ -30,85 +30,85 @@ const char *cbt_map_get(const struct cbt_map *map, const char *key);
 #define CBT_C_TYPE_bool   bool
 
 /* One structure for each section, its fields from the table; strings are never NULL. */
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_cbtap
 struct cbt_options_cbtap {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_cbtap
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_amqp
 struct cbt_options_amqp {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_amqp
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_redis
 struct cbt_options_redis {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_redis
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_archive
 struct cbt_options_archive {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_archive
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_decode
 struct cbt_options_decode {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_decode
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_filter
 struct cbt_options_filter {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_filter
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_kafka
 struct cbt_options_kafka {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_kafka
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_file
 struct cbt_options_file {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_file
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_stdout
 struct cbt_options_stdout {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_stdout
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_tcp
 struct cbt_options_tcp {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_tcp
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_udp
 struct cbt_options_udp {
 #include "cbtap/options.def"
 };
 #undef CBT_OPTIONS_udp
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help) CBT_C_TYPE_##kind field;
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                          struct cbt_map field;
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help) CBT_C_TYPE_##kind field;
+#define CBT_OPTION_MAP(section, field, prefix, help)                          struct cbt_map field;
 #define CBT_OPTIONS_syslog
 struct cbt_options_syslog {
 #include "cbtap/options.def"
@@ -158,9 +158,8 @@ struct cbt_config {
 
 /*
  * Reads `path` (NULL: no file) and then the overrides "section.key=value". Every fault is an error with file,
- * line, reason, and the nearest known key where a key is unknown; CBT_EUNBUILT for a key of a later version.
- * Substitutes ${NAME} and
- * @FILE. At least one source and one sink, or it is an error. @thread main
+ * line, reason, and the nearest known key where a key is unknown. Substitutes ${NAME} and @FILE. At least one
+ * source and one sink, or it is an error. @thread main
  */
 int cbt_config_load(struct cbt_config **ret_config, const char *path, const char *const overrides[],
                     size_t override_count, struct cbt_err *err);

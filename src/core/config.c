@@ -48,8 +48,7 @@ static const struct cbt_section_type *home_of(const char *key, enum cbt_section_
 {
     for (size_t i = 0; i < cbt_section_type_count; i++) {
         const struct cbt_section_type *type = &cbt_section_types[i];
-        const struct cbt_option *option =
-            type->built && type->kind != not_kind ? cbt_option_find(type->kind, key) : NULL;
+        const struct cbt_option *option = type->kind != not_kind ? cbt_option_find(type->kind, key) : NULL;
         if (option)
             return type;
     }
@@ -100,9 +99,6 @@ static int fill(const struct cbt_settings *settings, const struct cbt_section *s
         struct cbt_err why;
         if (!option)
             return unknown_key(settings, section, setting, kind, err);
-        if (!option->built)
-            return cbt_setting_err(settings, section, setting, err, CBT_EUNBUILT,
-                                   "is not built in this version (%s)", CBTAP_VERSION);
         if (option->kind == CBT_KIND_map)
             rc = add_to_map(field_of(option, options), setting->key + strlen(option->key), setting->value,
                             &why);
@@ -140,15 +136,11 @@ static int find_type(const struct cbt_settings *settings, const struct cbt_secti
         if (strcmp(type->role, role) != 0)
             continue;
         if (setting && strcmp(setting->value, type->type) == 0) {
-            if (!type->built)
-                return cbt_setting_err(settings, section, setting, err, CBT_EUNBUILT,
-                                       "\"%s\" is not built in this version (%s)", type->type, CBTAP_VERSION);
             *ret_type = type;
             return 0;
         }
         words[count++] = type->type;
-        if (type->built)
-            snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", type->type);
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", *list ? ", " : "", type->type);
     }
     if (!setting)
         return cbt_setting_err(settings, section, NULL, err, CBT_EINVAL, "has no type; known: %s", list);

@@ -95,8 +95,7 @@ static void write_row(const struct cbt_option *option, FILE *out)
     write_code(option->deflt, out);
     fputs(" | ", out);
     write_allowed(option, out);
-    fprintf(out, " | %s%s |\n", option->help,
-            option->built ? "" : " (not built in this version: setting it is an error)");
+    fprintf(out, " | %s |\n", option->help);
 }
 
 int cbt_config_print_docs(FILE *out)
@@ -104,8 +103,6 @@ int cbt_config_print_docs(FILE *out)
     fputs(intro, out);
     for (size_t i = 0; i < cbt_section_type_count; i++) {
         const struct cbt_section_type *type = &cbt_section_types[i];
-        if (!type->built)
-            continue;
         if (type->type)
             fprintf(out, "\n## [%s.NAME] with type = %s", type->role, type->type);
         else

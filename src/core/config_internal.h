@@ -54,7 +54,6 @@ struct cbt_option {
     const char *deflt;
     uint64_t min, max;
     const char *choices;
-    bool built;
     const char *help;
 };
 
@@ -67,7 +66,6 @@ struct cbt_section_type {
     const char *type; /* value of `type` where there is one, else NULL */
     const char *help;
     enum cbt_section_kind kind;
-    bool built;
 };
 
 extern const struct cbt_section_type cbt_section_types[];

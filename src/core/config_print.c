@@ -81,7 +81,7 @@ static void write_section(const struct cbt_config *config, const char *name, enu
     fprintf(out, "[%s]\n", name);
     for (size_t i = 0; i < cbt_option_count; i++) {
         const struct cbt_option *option = &cbt_options[i];
-        if (option->section == kind && option->built)
+        if (option->section == kind)
             write_option(section, option, (const char *)options + option->offset, out);
     }
     fputc('\n', out);

@@ -6,7 +6,7 @@
 #include "core/config_internal.h"
 
 #define CBT_OPTIONS_ALL
-#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, built, help)                         \
+#define CBT_OPTION(section, field, key, kind, deflt, min, max, choices, help)                                \
     {CBT_SECTION_##section,                                                                                  \
      CBT_KIND_##kind,                                                                                        \
      key,                                                                                                    \
@@ -15,9 +15,8 @@
      min,                                                                                                    \
      max,                                                                                                    \
      choices,                                                                                                \
-     built,                                                                                                  \
      help},
-#define CBT_OPTION_MAP(section, field, prefix, built, help)                                                  \
+#define CBT_OPTION_MAP(section, field, prefix, help)                                                         \
     {CBT_SECTION_##section,                                                                                  \
      CBT_KIND_map,                                                                                           \
      prefix,                                                                                                 \
@@ -26,7 +25,6 @@
      0,                                                                                                      \
      0,                                                                                                      \
      "",                                                                                                     \
-     built,                                                                                                  \
      help},
 const struct cbt_option cbt_options[] = {
 #include "cbtap/options.def"
@@ -34,31 +32,30 @@ const struct cbt_option cbt_options[] = {
 const size_t cbt_option_count = sizeof cbt_options / sizeof cbt_options[0];
 
 const struct cbt_section_type cbt_section_types[] = {
-    {"cbtap", NULL, "The process as a whole.", CBT_SECTION_cbtap, true},
+    {"cbtap", NULL, "The process as a whole.", CBT_SECTION_cbtap},
     {"source", "amqp",
      "Takes events from a RabbitMQ queue. Any number of such sections, each with a name of its own.",
-     CBT_SECTION_amqp, true},
+     CBT_SECTION_amqp},
     {"source", "redis",
      "Takes events from Redis PUBSUB, which keeps nothing: at-most-once from Redis to cbtap; with "
      "`spool_dir` "
      "at-least-once from there on.",
-     CBT_SECTION_redis, true},
+     CBT_SECTION_redis},
     {"source", "archive",
      "Takes the sensor event logs that the EDR server archives as files. At-least-once; for each file in "
      "the archive that is delivered and kept about 32 bytes of memory.",
-     CBT_SECTION_archive, true},
-    {"decode", NULL, "Bounds of what is unpacked and decoded; beyond is a dead letter.", CBT_SECTION_decode,
-     true},
-    {"filter", NULL, "Which events are forwarded, and how their times look.", CBT_SECTION_filter, true},
-    {"sink", "kafka", "Publishes to Kafka.", CBT_SECTION_kafka, true},
+     CBT_SECTION_archive},
+    {"decode", NULL, "Bounds of what is unpacked and decoded; beyond is a dead letter.", CBT_SECTION_decode},
+    {"filter", NULL, "Which events are forwarded, and how their times look.", CBT_SECTION_filter},
+    {"sink", "kafka", "Publishes to Kafka.", CBT_SECTION_kafka},
     {"sink", "file",
      "Writes a line for each event into a file; `docs/SINKS.md` says what each of the sinks warrants.",
-     CBT_SECTION_file, true},
-    {"sink", "stdout", "Writes a line for each event to standard output.", CBT_SECTION_stdout, true},
-    {"sink", "tcp", "Sends events over a TCP connection, with or without TLS.", CBT_SECTION_tcp, true},
-    {"sink", "udp", "Sends a datagram for each event: at most once.", CBT_SECTION_udp, true},
+     CBT_SECTION_file},
+    {"sink", "stdout", "Writes a line for each event to standard output.", CBT_SECTION_stdout},
+    {"sink", "tcp", "Sends events over a TCP connection, with or without TLS.", CBT_SECTION_tcp},
+    {"sink", "udp", "Sends a datagram for each event: at most once.", CBT_SECTION_udp},
     {"sink", "syslog", "Sends a syslog message (RFC 5424) for each event, over UDP, TCP or TLS.",
-     CBT_SECTION_syslog, true},
+     CBT_SECTION_syslog},
 };
 const size_t cbt_section_type_count = sizeof cbt_section_types / sizeof cbt_section_types[0];
 

@@ -256,7 +256,7 @@ static void print_reads_back(void **state)
     config_file_remove(&file);
 }
 
-static void print_shows_every_built_key(void **state)
+static void print_shows_every_key(void **state)
 {
     (void)state;
     struct cbt_config *c = must_load(BOTH_ENDS "[source.r]\ntype=redis\n[source.f]\ntype=archive\npath=/"
@@ -270,9 +270,7 @@ static void print_shows_every_built_key(void **state)
         snprintf(line, sizeof line, "\n%s = ", option->key);
         if (option->kind == CBT_KIND_map)
             continue;
-        if (!option->built)
-            assert_null(strstr(text, line));
-        if (option->built && !strstr(text, line))
+        if (!strstr(text, line))
             fail_msg("%s is not printed", option->key);
     }
     free(text);
@@ -428,7 +426,7 @@ int main(void)
         cmocka_unit_test(secrets_are_masked),
         cmocka_unit_test(urls_are_masked_however_broken),
         cmocka_unit_test(print_reads_back),
-        cmocka_unit_test(print_shows_every_built_key),
+        cmocka_unit_test(print_shows_every_key),
         cmocka_unit_test(warnings),
         cmocka_unit_test(warning_shows_no_value),
         cmocka_unit_test(changes_that_need_a_restart_are_said),
