@@ -3,13 +3,11 @@
 #ifndef CBTAP_CLI_DLQ_H
 #define CBTAP_CLI_DLQ_H
 
-#include <stdatomic.h>
-
 #include "cbtap/arena.h"
 #include "cbtap/decode.h"
 #include "cbtap/format.h"
-#include "cbtap/source.h"
 #include "cli/cli.h"
+#include "cli/feed.h"
 #include "sink/kafka_reader.h"
 
 #define CBT_DLQ_FIELDS_MAX 40
@@ -131,15 +129,14 @@ struct cbt_dlq_slot {
     char where[CBT_DLQ_NAME_BYTES];
 };
 struct cbt_dlq_feed {
+    struct cbt_feed feed;
     struct cbt_dlq *dlq;
-    struct cbt_receiver *receiver;
     struct cbt_dlq_letter letter; /* read, and not handed over yet */
     bool has_letter, at_end, read_failed;
     struct cbt_dlq_slot slots[CBT_DLQ_SLOTS];
     unsigned used;
     uint64_t replayed, filtered, failed, skipped, kept; /* kept: files that could not be removed */
     struct cbt_err err;                                 /* of read_failed */
-    _Atomic bool done; /* everything was read and settled, or reading failed and what was read is settled */
 };
 extern const struct cbt_source cbt_dlq_source;
 

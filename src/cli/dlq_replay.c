@@ -7,17 +7,13 @@
  * topic gives up no single record; so it says where to go on.
  */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cbtap/log.h"
-#include "cbtap/pipeline.h"
 #include "cli/dlq.h"
 
-#define LOOK_MS   20
-#define WAIT_MS   500
-#define NS_PER_MS 1000000L
+#define WAIT_MS 500
 
 static int dry_run(struct cbt_dlq *dlq)
 {
@@ -46,47 +42,6 @@ static int dry_run(struct cbt_dlq *dlq)
         status = CBT_EXIT_FAILED;
     cbt_dlq_judge_free(judge);
     return status;
-}
-
-/* Until all is settled. False: a signal came first. */
-static bool wait_for_end(const struct cbt_dlq_feed *feed, const sigset_t *signals)
-{
-    const struct timespec look = {.tv_nsec = LOOK_MS * NS_PER_MS};
-    while (!atomic_load(&feed->done))
-        if (sigtimedwait(signals, NULL, &look) > 0)
-            return false;
-    return true;
-}
-
-/* The pipeline's configuration: the daemon's, with the letters for a source and no listener, which the daemon
- * has. False: it was not started. */
-static bool run(struct cbt_dlq *dlq, struct cbt_dlq_feed *feed, bool *ret_ended, struct cbt_err *err)
-{
-    struct cbt_source_config source = {
-        .name = "dlq", .type = cbt_dlq_source.type, .source = &cbt_dlq_source, .own = feed};
-    struct cbt_config config = *dlq->config;
-    struct cbt_pipeline *pipeline = NULL;
-    sigset_t signals, before;
-    config.sources = &source;
-    config.source_count = 1;
-    config.cbtap.http_listen = "";
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
-    int rc = cbt_pipeline_new(&pipeline, &config, err);
-    if (rc == 0)
-        rc = cbt_pipeline_start(pipeline, err);
-    if (rc == 0) {
-        *ret_ended = wait_for_end(feed, &signals);
-        pthread_sigmask(SIG_SETMASK, &before, NULL); /* a second signal ends it at once */
-        if (cbt_pipeline_stop(pipeline, err) != 0) {
-            *ret_ended = false;
-            cbt_log_warning("stopped with dead letters in flight", CBT_S("reason", err->text));
-        }
-    }
-    cbt_pipeline_free(pipeline);
-    return rc == 0;
 }
 
 /* The first offset of the partition that is not settled. */
@@ -137,7 +92,6 @@ static int report(const struct cbt_dlq *dlq, const struct cbt_dlq_feed *feed, bo
 int cbt_dlq_replay(struct cbt_dlq *dlq)
 {
     struct cbt_err err = {0};
-    bool ended = false;
     if (dlq->incomplete)
         return CBT_EXIT_FAILED;
     if (dlq->args->dry_run) {
@@ -151,10 +105,14 @@ int cbt_dlq_replay(struct cbt_dlq *dlq)
     }
     feed->dlq = dlq;
     int status = CBT_EXIT_FAILED;
-    if (run(dlq, feed, &ended, &err))
+    struct cbt_feed_run run;
+    if (cbt_feed_start(&run, dlq->config, "dlq", &cbt_dlq_source, &feed->feed, &err) == 0) {
+        bool ended = cbt_feed_wait(&run, &feed->feed);
+        ended = cbt_feed_stop(&run, "stopped with dead letters in flight") && ended;
         status = report(dlq, feed, ended);
-    else
+    } else {
         status = cbt_cli_fail(&err);
+    }
     free(feed);
     return status;
 }

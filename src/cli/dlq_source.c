@@ -21,29 +21,6 @@ static uint32_t frames_max(const struct cbt_source_config *config)
     return CBT_DLQ_SLOTS;
 }
 
-static int feed_open(void **ret_self, const struct cbt_source_config *config, struct cbt_receiver *receiver,
-                     struct cbt_err *err)
-{
-    struct cbt_dlq_feed *feed = config->own;
-    (void)err;
-    feed->receiver = receiver;
-    *ret_self = feed;
-    return CBT_OK;
-}
-
-static int feed_connect(void *self, struct cbt_err *err)
-{
-    (void)self;
-    (void)err;
-    return CBT_OK;
-}
-
-static int feed_fd(void *self)
-{
-    (void)self;
-    return -1;
-}
-
 static void skip(struct cbt_dlq_feed *feed, const char *reason)
 {
     feed->skipped++;
@@ -54,7 +31,7 @@ static void skip(struct cbt_dlq_feed *feed, const char *reason)
 static void look_whether_done(struct cbt_dlq_feed *feed)
 {
     if (feed->at_end && feed->used == 0)
-        atomic_store(&feed->done, true);
+        atomic_store(&feed->feed.done, true);
 }
 
 /* Reads on where none is at hand. False: none, for now or at all. */
@@ -142,12 +119,12 @@ static int hand_over(struct cbt_dlq_feed *feed)
     size_t bytes = letter->value.len + 1;
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         bytes += cbt_dlq_text(letter, texts[i]).len + 1;
-    struct cbt_frame *frame = cbt_receiver_take(feed->receiver, bytes);
+    struct cbt_frame *frame = cbt_receiver_take(feed->feed.receiver, bytes);
     if (frame == NULL)
         return CBT_ELIMIT;
     fill(feed, frame, framing);
     feed->has_letter = false;
-    cbt_receiver_push(feed->receiver, frame);
+    cbt_receiver_push(feed->feed.receiver, frame);
     return 1;
 }
 
@@ -163,14 +140,6 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
     }
     look_whether_done(feed);
     return (int)count;
-}
-
-static int feed_tick(void *self, int64_t now_ns, struct cbt_err *err)
-{
-    (void)self;
-    (void)now_ns;
-    (void)err;
-    return CBT_OK;
 }
 
 static void tell_failed(const struct cbt_dlq_slot *slot, const struct cbt_frame *frame)
@@ -206,35 +175,15 @@ static int feed_settle(void *self, struct cbt_frame *const done[], size_t count,
         slot->used = false;
         feed->used--;
     }
-    cbt_count(cbt_receiver_stats(feed->receiver), CBT_COUNT_settled_frames, count);
+    cbt_count(cbt_receiver_stats(feed->feed.receiver), CBT_COUNT_settled_frames, count);
     look_whether_done(feed);
     return CBT_OK;
 }
 
-static int feed_settle_flush(void *self, struct cbt_err *err)
-{
-    (void)self;
-    (void)err;
-    return CBT_OK;
-}
-
-static void feed_nothing(void *self)
-{
-    (void)self;
-}
-
 const struct cbt_source cbt_dlq_source = {
     .type = "dead letters",
-    .guarantee = "at-least-once",
-    .redelivers = true,
     .frames_max = frames_max,
-    .open = feed_open,
-    .connect = feed_connect,
-    .fd = feed_fd,
     .read = feed_read,
-    .tick = feed_tick,
     .settle = feed_settle,
-    .settle_flush = feed_settle_flush,
-    .disconnect = feed_nothing,
-    .close = feed_nothing,
+    CBT_FEED_CALLS,
 };

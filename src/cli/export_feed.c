@@ -28,35 +28,12 @@ static uint32_t frames_max(const struct cbt_source_config *config)
     return FRAMES;
 }
 
-static int feed_open(void **ret_self, const struct cbt_source_config *config, struct cbt_receiver *receiver,
-                     struct cbt_err *err)
-{
-    struct cbt_export_feed *feed = config->own;
-    (void)err;
-    feed->receiver = receiver;
-    *ret_self = feed;
-    return CBT_OK;
-}
-
-static int feed_connect(void *self, struct cbt_err *err)
-{
-    (void)self;
-    (void)err;
-    return CBT_OK;
-}
-
-static int feed_fd(void *self)
-{
-    (void)self;
-    return -1;
-}
-
 /* ---- files ---- */
 
 static void look_whether_done(struct cbt_export_feed *feed)
 {
     if (feed->at_end && feed->in_flight == 0)
-        atomic_store(&feed->done, true);
+        atomic_store(&feed->feed.done, true);
 }
 
 static void drop_file(struct cbt_export_feed *feed, struct cbt_export_open_file *file)
@@ -179,7 +156,7 @@ static bool is_blank(struct cbt_text line)
 /* 1: handed over; CBT_ELIMIT: no room. */
 static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
 {
-    struct cbt_frame *frame = cbt_receiver_take(feed->receiver, part.len > 0 ? part.len : 1);
+    struct cbt_frame *frame = cbt_receiver_take(feed->feed.receiver, part.len > 0 ? part.len : 1);
     if (frame == NULL)
         return CBT_ELIMIT;
     if (part.len > 0)
@@ -195,7 +172,7 @@ static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
     }
     frame->token = (uint64_t)(uintptr_t)feed->file;
     feed->file->frames++;
-    cbt_receiver_push(feed->receiver, frame);
+    cbt_receiver_push(feed->feed.receiver, frame);
     return 1;
 }
 
@@ -228,14 +205,6 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
     return (int)count;
 }
 
-static int feed_tick(void *self, int64_t now_ns, struct cbt_err *err)
-{
-    (void)self;
-    (void)now_ns;
-    (void)err;
-    return CBT_OK;
-}
-
 static int feed_settle(void *self, struct cbt_frame *const done[], size_t count, struct cbt_err *err)
 {
     struct cbt_export_feed *feed = self;
@@ -253,21 +222,9 @@ static int feed_settle(void *self, struct cbt_frame *const done[], size_t count,
         if (file->ended && file->frames == 0)
             finish_file(feed, file);
     }
-    cbt_count(cbt_receiver_stats(feed->receiver), CBT_COUNT_settled_frames, count);
+    cbt_count(cbt_receiver_stats(feed->feed.receiver), CBT_COUNT_settled_frames, count);
     look_whether_done(feed);
     return CBT_OK;
-}
-
-static int feed_settle_flush(void *self, struct cbt_err *err)
-{
-    (void)self;
-    (void)err;
-    return CBT_OK;
-}
-
-static void feed_nothing(void *self)
-{
-    (void)self;
 }
 
 void cbt_export_feed_free(struct cbt_export_feed *feed)
@@ -283,16 +240,8 @@ void cbt_export_feed_free(struct cbt_export_feed *feed)
 
 const struct cbt_source cbt_export_source = {
     .type = "files",
-    .guarantee = "at-least-once",
-    .redelivers = true,
     .frames_max = frames_max,
-    .open = feed_open,
-    .connect = feed_connect,
-    .fd = feed_fd,
     .read = feed_read,
-    .tick = feed_tick,
     .settle = feed_settle,
-    .settle_flush = feed_settle_flush,
-    .disconnect = feed_nothing,
-    .close = feed_nothing,
+    CBT_FEED_CALLS,
 };

@@ -3,8 +3,8 @@
 #ifndef CBTAP_CLI_EXPORT_FEED_H
 #define CBTAP_CLI_EXPORT_FEED_H
 
-#include "cbtap/source.h"
 #include "cli/export.h"
+#include "cli/feed.h"
 
 /* A file of which frames are in flight. */
 struct cbt_export_open_file {
@@ -17,9 +17,9 @@ struct cbt_export_open_file {
 };
 
 struct cbt_export_feed {
+    struct cbt_feed feed;
     struct cbt_export *x;
     struct cbt_export_job job; /* what it reads with, and its counts */
-    struct cbt_receiver *receiver;
     struct cbt_export_sequence sequence;
     struct cbt_export_open_file *file; /* at hand, or NULL */
     struct cbt_export_open_file *newest;
@@ -31,7 +31,6 @@ struct cbt_export_feed {
     bool at_end;
     unsigned in_flight;                         /* files */
     uint64_t settled, set_aside, removed, kept; /* files; kept: they could not be removed */
-    _Atomic bool done;                          /* everything was read and settled */
 };
 
 extern const struct cbt_source cbt_export_source;

@@ -6,16 +6,13 @@
  */
 #include "cli/export.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cbtap/log.h"
-#include "cbtap/pipeline.h"
 #include "cbtap/sink.h"
 #include "cli/export_feed.h"
 
-#define LOOK_NS       20000000L
 #define EXTRAS_MAX    8
 #define WORKERS_MAX   16
 #define TEXT_BYTES    1024
@@ -160,51 +157,24 @@ out:
 
 /* ---- the pipeline ---- */
 
-/* Until all is settled. False: a signal came first. */
-static bool wait_for_end(const struct cbt_export_feed *feed, const sigset_t *signals)
-{
-    const struct timespec look = {.tv_nsec = LOOK_NS};
-    while (!atomic_load(&feed->done))
-        if (sigtimedwait(signals, NULL, &look) > 0)
-            return false;
-    return true;
-}
-
 static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_export_feed *feed, bool *ret_ended,
                         struct cbt_err *err)
 {
-    struct cbt_source_config source = {
-        .name = "export", .type = cbt_export_source.type, .source = &cbt_export_source, .own = feed};
     struct cbt_config config = *x->config;
-    struct cbt_pipeline *pipeline = NULL;
-    sigset_t signals, before;
-    config.sources = &source;
-    config.source_count = 1;
+    struct cbt_feed_run run;
     for (size_t i = 0; i < x->config->sink_count; i++)
         if (strcmp(x->config->sinks[i].name, sink) == 0)
             config.sinks = &x->config->sinks[i];
     config.sink_count = 1;
-    config.cbtap.http_listen = "";
     config.cbtap.state_dir = "";
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, &before);
-    int rc = cbt_pipeline_new(&pipeline, &config, err);
-    if (rc == CBT_OK)
-        rc = cbt_pipeline_start(pipeline, err);
-    if (rc == CBT_OK) {
-        struct cbt_export_progress *progress = cbt_export_progress_start(x, &feed->job);
-        *ret_ended = wait_for_end(feed, &signals);
-        cbt_export_progress_end(progress);
-        pthread_sigmask(SIG_SETMASK, &before, NULL); /* a second signal ends it at once */
-        if (cbt_pipeline_stop(pipeline, err) != 0) {
-            *ret_ended = false;
-            cbt_log_warning("stopped with events in flight", CBT_S("reason", err->text));
-        }
-    }
-    cbt_pipeline_free(pipeline);
-    return rc;
+    int rc = cbt_feed_start(&run, &config, "export", &cbt_export_source, &feed->feed, err);
+    if (rc != CBT_OK)
+        return rc;
+    struct cbt_export_progress *progress = cbt_export_progress_start(x, &feed->job);
+    *ret_ended = cbt_feed_wait(&run, &feed->feed);
+    cbt_export_progress_end(progress);
+    *ret_ended = cbt_feed_stop(&run, "stopped with events in flight") && *ret_ended;
+    return CBT_OK;
 }
 
 int cbt_export_to_sink(struct cbt_export *x)
