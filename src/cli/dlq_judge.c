@@ -8,10 +8,10 @@
 #include <string.h>
 
 #include "cli/dlq.h"
+#include "cli/out_buf.h"
 #include "decode/limits.h"
 
-#define VALUE_MAX_BYTES (1u << 30) /* as in pipeline_make.c */
-#define FIRST_BYTES     65536u
+#define FIRST_BYTES 65536u
 
 struct cbt_dlq_judge {
     struct cbt_walk *walk;
@@ -21,25 +21,13 @@ struct cbt_dlq_judge {
     void *format_self;
     uint32_t records_max;
     struct cbt_buf buf;
+    uint8_t *memory; /* of buf */
 
     /* The letter at hand. */
     struct cbt_environment env;
     struct cbt_text routing_key;
     struct cbt_dlq_verdict *verdict;
 };
-
-static bool grow(struct cbt_buf *buf, size_t bytes)
-{
-    size_t len = cbt_buf_len(buf);
-    if (bytes > VALUE_MAX_BYTES || len > VALUE_MAX_BYTES - bytes)
-        return false;
-    uint8_t *grown = realloc(buf->begin, 2 * (len + bytes));
-    if (grown == NULL)
-        return false;
-    *buf =
-        (struct cbt_buf){.begin = grown, .pos = grown + len, .end = grown + 2 * (len + bytes), .grow = grow};
-    return true;
-}
 
 int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dlq, struct cbt_err *err)
 {
@@ -50,20 +38,15 @@ int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dl
                                                .float_time = config->filter.float_time,
                                                .profile = dlq->sink->json_profile};
     struct cbt_dlq_judge *j = calloc(1, sizeof *j);
-    uint8_t *memory = malloc(FIRST_BYTES);
-    if (j == NULL || memory == NULL) {
-        free(j);
-        free(memory);
+    if (j == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "out of memory");
-    }
-    j->buf = (struct cbt_buf){.begin = memory, .pos = memory, .end = memory + FIRST_BYTES, .grow = grow};
     j->records_max = limits.records_max;
     j->format = cbt_format_find(dlq->sink->format);
-    int rc = CBT_OK;
-    if (j->format == NULL)
+    int rc = cbt_out_buf_init(&j->buf, &j->memory, FIRST_BYTES, err);
+    if (rc == 0 && j->format == NULL)
         rc = cbt_err_set(err, CBT_EUNBUILT, "[sink.%s] format = %s is not built in this version",
                          dlq->sink->name, dlq->sink->format);
-    else
+    else if (rc == 0)
         rc = j->format->open(&j->format_self, &options, err);
     if (rc == 0)
         rc = cbt_filter_new(&j->filter, config->filter.types, config->filter.drop, err);
@@ -88,7 +71,7 @@ void cbt_dlq_judge_free(struct cbt_dlq_judge *j)
     cbt_decoder_free(j->decoder);
     cbt_walk_free(j->walk);
     cbt_filter_free(j->filter);
-    free(j->buf.begin);
+    free(j->memory);
     free(j);
 }
 

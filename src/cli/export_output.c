@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "cli/export.h"
+#include "cli/out_buf.h"
 
-#define BLOCK_BYTES      (256u * 1024)
-#define RECORD_MAX_BYTES (1u << 30) /* as in the daemon */
+#define BLOCK_BYTES (256u * 1024)
 
 /* For the signal handler: what is to be removed. */
 static const char *volatile unfinished;
@@ -125,35 +125,12 @@ void cbt_export_target_close(struct cbt_export_target *target, bool whole)
     target->temporary = NULL;
 }
 
-/* Records that are complete stay before the one that is being written. */
-static bool grow(struct cbt_buf *buf, size_t bytes)
-{
-    struct cbt_export_output *out = buf->owner;
-    size_t used = (size_t)(buf->pos - out->memory), before = (size_t)(buf->begin - out->memory);
-    size_t capacity = (size_t)(buf->end - out->memory);
-    if (bytes > RECORD_MAX_BYTES || used - before > RECORD_MAX_BYTES - bytes)
-        return false;
-    capacity = used + bytes > 2 * capacity ? used + bytes : 2 * capacity;
-    uint8_t *grown = realloc(out->memory, capacity);
-    if (!grown)
-        return false;
-    out->memory = grown;
-    buf->begin = grown + before;
-    buf->pos = grown + used;
-    buf->end = grown + capacity;
-    return true;
-}
-
 int cbt_export_output_init(struct cbt_export_output *out, struct cbt_export_target *target,
                            struct cbt_err *err)
 {
     size_t capacity = BLOCK_BYTES + BLOCK_BYTES / 4; /* a block, and the record that makes it full */
-    *out = (struct cbt_export_output){.memory = malloc(capacity), .target = target};
-    if (!out->memory)
-        return cbt_err_set(err, CBT_ENOMEM, "no memory for the output");
-    out->buf = (struct cbt_buf){
-        .begin = out->memory, .pos = out->memory, .end = out->memory + capacity, .grow = grow, .owner = out};
-    return CBT_OK;
+    *out = (struct cbt_export_output){.target = target};
+    return cbt_out_buf_init(&out->buf, &out->memory, capacity, err);
 }
 
 bool cbt_export_write(struct cbt_export_output *out, bool all)

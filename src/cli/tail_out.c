@@ -13,37 +13,15 @@
 #include <unistd.h>
 
 #include "cbtap/clock.h"
+#include "cli/out_buf.h"
 #include "cli/tail.h"
 
-#define RECORD_MAX_BYTES (1u << 30) /* as in the daemon */
-#define NS_PER_MS        INT64_C(1000000)
-
-static bool grow(struct cbt_buf *buf, size_t bytes)
-{
-    struct cbt_tail_out *out = buf->owner;
-    size_t used = (size_t)(buf->pos - out->memory), before = (size_t)(buf->begin - out->memory);
-    if (bytes > RECORD_MAX_BYTES || used - before > RECORD_MAX_BYTES - bytes)
-        return false;
-    size_t capacity = 2 * (used + bytes);
-    uint8_t *grown = realloc(out->memory, capacity);
-    if (!grown)
-        return false;
-    out->memory = grown;
-    buf->begin = grown + before;
-    buf->pos = grown + used;
-    buf->end = grown + capacity;
-    return true;
-}
+#define NS_PER_MS INT64_C(1000000)
 
 int cbt_tail_out_init(struct cbt_tail_out *out, struct cbt_err *err)
 {
-    size_t capacity = 2 * CBT_TAIL_PENDING_BYTES_MAX;
-    *out = (struct cbt_tail_out){.memory = malloc(capacity), .is_terminal = isatty(STDOUT_FILENO) == 1};
-    if (!out->memory)
-        return cbt_err_set(err, CBT_ENOMEM, "no memory for the output");
-    out->buf = (struct cbt_buf){
-        .begin = out->memory, .pos = out->memory, .end = out->memory + capacity, .grow = grow, .owner = out};
-    return 0;
+    *out = (struct cbt_tail_out){.is_terminal = isatty(STDOUT_FILENO) == 1};
+    return cbt_out_buf_init(&out->buf, &out->memory, 2 * CBT_TAIL_PENDING_BYTES_MAX, err);
 }
 
 void cbt_tail_out_free(struct cbt_tail_out *out)
