@@ -8,7 +8,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
@@ -110,8 +109,7 @@ static void open_poison(struct cbt_pipeline *p)
     struct cbt_err err;
     bool wanted = false;
     for (unsigned i = 0; i < p->config->source_count; i++)
-        wanted = wanted || strcmp(p->config->sources[i].type, "amqp") == 0 ||
-                 strcmp(p->config->sources[i].type, "archive") == 0;
+        wanted = wanted || cbt_source_of(&p->config->sources[i])->meets_poison;
     if (!wanted || dir[0] == '\0')
         return;
     if (cbt_poison_open(&p->poison, dir, &err) != 0)
@@ -259,11 +257,11 @@ int cbt_pipeline_reload(struct cbt_pipeline *p, const struct cbt_config *config,
     for (unsigned i = 0; i < p->sink_count; i++)
         if (p->outlets[i].sink->reload != NULL)
             p->outlets[i].sink->reload(p->outlets[i].sink_self);
-    for (unsigned i = 0; i < p->config->source_count; i++)
-        if (strcmp(p->config->sources[i].type, "amqp") == 0 &&
-            strncasecmp(p->config->sources[i].amqp.url, "amqps:", 6) == 0)
-            cbt_log_info("the TLS files are read with the next connection; this one goes on",
-                         CBT_S("source", p->config->sources[i].name));
+    for (unsigned i = 0; i < p->config->source_count; i++) {
+        const struct cbt_source *source = cbt_source_of(&p->config->sources[i]);
+        if (source->reload != NULL)
+            source->reload(&p->config->sources[i]);
+    }
     return CBT_OK;
 }
 

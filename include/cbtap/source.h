@@ -18,6 +18,7 @@ struct cbt_source {
     const char *type;      /* "amqp" */
     const char *guarantee; /* "at-least-once", "at-most-once from Redis to cbtap" */
     bool redelivers;       /* an unsettled frame comes again after a reconnect */
+    bool meets_poison;     /* and after a restart: its frames have poison_tries, see poison.h */
 
     /* How many frames one receiver of this section may hold unsettled (the frame pool's size). */
     uint32_t (*frames_max)(const struct cbt_source_config *config);
@@ -67,6 +68,9 @@ struct cbt_source {
      * fine. */
     void (*disconnect)(void *self);
     void (*close)(void *self);
+
+    /* NULL, or: SIGHUP. Says what of the section counts from when. @thread main */
+    void (*reload)(const struct cbt_source_config *config);
 
     /* `check --connect`: reaches the peer with its own connection and writes one line of what it found into
      * `ret_report`. */

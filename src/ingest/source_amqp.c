@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -236,10 +237,18 @@ static int amqp_tick(void *arg, int64_t now_ns, struct cbt_err *err)
     return cbt_amqp_side_tick(self, now_ns, err);
 }
 
+static void amqp_reload(const struct cbt_source_config *config)
+{
+    if (strncasecmp(config->amqp.url, "amqps:", 6) == 0)
+        cbt_log_info("the TLS files are read with the next connection; this one goes on",
+                     CBT_S("source", config->name));
+}
+
 const struct cbt_source cbt_source_amqp = {
     .type = "amqp",
     .guarantee = "at-least-once",
     .redelivers = true,
+    .meets_poison = true,
     .frames_max = amqp_frames_max,
     .open = amqp_open,
     .connect = amqp_connect,
@@ -250,5 +259,6 @@ const struct cbt_source cbt_source_amqp = {
     .settle_flush = cbt_amqp_settle_flush,
     .disconnect = amqp_disconnect,
     .close = amqp_close,
+    .reload = amqp_reload,
     .probe = cbt_amqp_probe,
 };

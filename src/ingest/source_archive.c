@@ -171,6 +171,7 @@ const struct cbt_source cbt_source_archive = {
     .type = "archive",
     .guarantee = "at-least-once",
     .redelivers = true,
+    .meets_poison = true,
     .frames_max = archive_frames_max,
     .open = archive_open,
     .start = archive_start,
