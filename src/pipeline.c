@@ -7,7 +7,6 @@
  * abandoned unsettled: it comes again.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"

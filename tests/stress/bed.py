@@ -6,6 +6,7 @@ import tempfile
 
 from events import event_messages
 from kafka_service import Kafka, KafkaCluster
+from load import ROUND
 from process import answers, until
 from rabbitmq_service import RabbitMQ
 from redis_service import Redis
@@ -81,7 +82,7 @@ class Bed:
 
     def events(self, count):
         """So many, fewer where a sanitizer makes them dear; whole rounds of the load."""
-        return max(2000, self.scale(count) // 2000 * 2000)
+        return max(ROUND, self.scale(count) // ROUND * ROUND)
 
     def keep_log(self, name, text):
         with open(os.path.join(self.log_dir, name), "w", encoding="utf-8") as f:

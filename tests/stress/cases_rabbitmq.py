@@ -7,6 +7,7 @@ import time
 
 from bed import close_consumers, read_from, wait_answers
 from cases import REFUSED_S, case
+from load import EVENTS_EACH
 from proxy import Proxy
 
 LOST, MAYBE_GAP = r"^warning connection lost", r"^warning the broker was away: if it has restarted"
@@ -57,7 +58,7 @@ def queue_deleted(trial, bed):
     kafka.pause()
     events = bed.events(10_000)
     trial.load(events).finish()
-    tap.wait(lambda m: m("cbtap_inflight_frames") == events // 20, what="all to be in flight")
+    tap.wait(lambda m: m("cbtap_inflight_frames") == events // EVENTS_EACH, what="all to be in flight")
     connection = rabbitmq.connect()
     connection.channel().queue_delete(trial.name)
     connection.close()

@@ -7,9 +7,8 @@ import time
 
 PERIOD_S = 0.02
 WATCHED = {
-    "delivered": "cbtap_sink_delivered_records_total", "received": "cbtap_source_received_frames_total",
-    "redelivered": "cbtap_source_redelivered_frames_total", "resent": "cbtap_sink_resent_records_total",
-    "dropped": "cbtap_dropped_frames_total", "inflight_bytes": "cbtap_inflight_bytes", "connects": "cbtap_source_connects_total",
+    "delivered": "cbtap_sink_delivered_records_total", "resent": "cbtap_sink_resent_records_total",
+    "redelivered": "cbtap_source_redelivered_frames_total", "inflight_bytes": "cbtap_inflight_bytes",
 }
 LINE = re.compile(rf"^({'|'.join(WATCHED.values())})(?:\{{.*\}})? (\S+)$", re.MULTILINE)
 
