@@ -66,20 +66,19 @@ static size_t control_bytes(const uint8_t *at, const uint8_t *end)
     return *at == 0xC2 && end - at > 1 && at[1] >= 0x80 && at[1] < 0xA0 ? 2 : 0;
 }
 
-/* Escapes those in the JSON text behind `at` bytes of the output: the same text, harmless to a terminal. */
-static void disarm(struct cbt_buf *buf, size_t at)
+/* Escapes those in the JSON text of the record: the same text, harmless to a terminal. */
+static void disarm(struct cbt_buf *buf)
 {
     static const char digits[] = "0123456789abcdef";
-    struct cbt_tail_out *out = buf->owner;
     size_t more = 0, bytes;
-    for (const uint8_t *s = out->memory + at; s < buf->pos; s++) {
+    for (const uint8_t *s = buf->begin; s < buf->pos; s++) {
         bytes = control_bytes(s, buf->pos);
         more += bytes > 0 ? ESCAPE_BYTES - bytes : 0;
     }
     if (more == 0 || !cbt_buf_reserve(buf, more))
         return;
     /* The text goes behind its place, and comes back into it longer. */
-    uint8_t *to = out->memory + at, *end = buf->pos + more;
+    uint8_t *to = buf->begin, *end = buf->pos + more;
     const uint8_t *from = memmove(to + more, to, (size_t)(buf->pos - to));
     while (from < end) {
         bytes = control_bytes(from, end);
@@ -113,7 +112,7 @@ static void show(struct cbt_tail *tail, struct cbt_part *part, const struct cbt_
     buf->begin = buf->pos;
     int rc = tail->format->encode(tail->format_self, event, buf, &err);
     if (rc == 0 && tail->out.is_terminal)
-        disarm(buf, at);
+        disarm(buf);
     cbt_buf_put(buf, "\n", 1);
     if (rc == 0 && !buf->failed) {
         tail->shown++;

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -93,9 +94,10 @@ def terminal(columns):
     return ours, theirs
 
 
-def read_line(ours):
+def read_line(tail, ours):
     line = b""
     while not line.endswith(b"\n"):
+        assert select.select([ours], [], [], 30)[0], f"no line, status {tail.process.poll()}:\n{tail.log()}"
         line += os.read(ours, 4096)
     return line.decode()
 
@@ -229,7 +231,7 @@ def test_a_terminal_gets_colours_to_its_width_and_is_left_as_it_was(run, rabbitm
     tail = Tail(tap, stdout=theirs)
     with Publisher(rabbitmq) as publisher:
         publisher.raw(fleet.bundle(100, 1), {"sensorId": 100, "sensorHostName": "host-100"})
-    line = read_line(ours)
+    line = read_line(tail, ours)
     tail.end(signal.SIGINT)
     assert re.search("host-100 +filemod +1000" if no_color else "host-100 +\x1b\\[33mfilemod\x1b\\[0m +1000", line), line
     assert len(re.sub("\x1b\\[[0-9;]*m", "", line).rstrip("\r\n")) == 70
@@ -245,7 +247,7 @@ def test_json_on_a_terminal_is_the_same_json_and_harmless(run, rabbitmq, kafka):
     name = "\u00e9\u009b2J\x7f\x1b]0;x\x07\u009f\u00a0"
     with Publisher(rabbitmq) as publisher:
         publisher.event("watchlist.1.hit", json.dumps({"watchlist_name": name}, ensure_ascii=False), "application/json")
-    line = read_line(ours)
+    line = read_line(tail, ours)
     tail.end(signal.SIGINT)
     assert json.loads(line)["watchlist_name"] == name
     assert not re.search("[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]", line), line
