@@ -2,25 +2,36 @@
 # SPDX-License-Identifier: MIT
 """Draws the pictures of the terminal in the README: runs commands on a pseudo-terminal and writes what they show as SVG.
 
-usage: tools/pictures.py [--cbtap PROGRAM] [--corpus FOLDER] [--columns N] [--lines N] NAME=COMMAND...
+usage: tools/pictures.py [--cbtap PROGRAM] [--corpus FOLDER] [--columns N] [--lines N] [NAME=COMMAND]...
 
-NAME.svg in docs/pictures is COMMAND's first lines on a terminal. In it, {cbtap} and {corpus} stand for the two options. With
-no COMMAND it draws export.svg. Understood are newlines, carriage returns and colours (SGR); other escape sequences are left
-out.
+NAME.svg in docs/pictures is COMMAND's first lines on a terminal. In it, {cbtap} and {corpus} stand for the two options, and
+{bus} for a configuration whose RabbitMQ gets the corpus's events, of all types in turn, as soon as somebody listens. With no
+COMMAND it draws export.svg and tail.svg. Understood are newlines, carriage returns and colours (SGR); other escape sequences
+are left out.
 """
 import argparse
+import contextlib
 import fcntl
+import glob
+import itertools
 import os
 import pty
 import re
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
+import threading
 from xml.sax.saxutils import escape
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DEFAULT = ["export={cbtap} export --quiet --format table --type netconn,procstart,tamper {corpus}/events"]
+sys.path[:0] = [os.path.join(ROOT, "tests", name) for name in ("services", "integration")]
+from bus import Publisher, publish_when_bound  # noqa: E402
+from rabbitmq_service import RabbitMQ  # noqa: E402
+
+DEFAULT = ["export={cbtap} export --quiet --format table --type netconn,procstart,tamper {corpus}/events",
+           "tail={cbtap} tail -c {bus}"]
 CELL_WIDTH, LINE_HEIGHT, MARGIN, FONT_SIZE = 8.4, 18, 14, 14
 BACKGROUND, FOREGROUND = "#1e1e1e", "#d4d4d4"
 COLOURS = ["#7f7f7f", "#f14c4c", "#23d18b", "#e5e510", "#3b8eea", "#d670d6", "#29b8db", "#e5e5e5"]
@@ -44,9 +55,42 @@ def on_terminal(command, columns, lines):
             if not part:
                 break
             shown += part
-        os.close(ours)
+        os.close(ours)  # so it hangs up: what goes on for ever ends
         process.wait()
     return shown.decode("utf-8", "replace")
+
+
+def records(path):
+    """The records of a sensor event log, each as a log of its own."""
+    with open(path, "rb") as f:
+        log = f.read()
+    while log:
+        end = 4 + struct.unpack_from("<I", log)[0]
+        yield log[:end]
+        log = log[end:]
+
+
+def publish(rabbitmq, corpus):
+    logs = [records(path) for path in sorted(glob.glob(os.path.join(corpus, "events", "*.log")))]
+    in_turn = [record for some in itertools.zip_longest(*logs) for record in some if record][:1000]
+    publish_when_bound(rabbitmq, "api.rawsensordata", "", in_turn[0], "application/protobuf")
+    with Publisher(rabbitmq) as publisher:
+        for record in in_turn[1:]:
+            publisher.raw(record, content_type="application/protobuf")
+
+
+@contextlib.contextmanager
+def bus(corpus):
+    """The configuration of a bus with live events."""
+    with tempfile.TemporaryDirectory() as folder, RabbitMQ() as rabbitmq:
+        rabbitmq.declare_exchanges()
+        path = os.path.join(folder, "cbtap.conf")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f"[source.bus]\ntype = amqp\nurl = {rabbitmq.url}\n")
+        publisher = threading.Thread(target=publish, args=(rabbitmq, corpus), daemon=True)
+        publisher.start()
+        yield path
+        publisher.join()
 
 
 class Style:
@@ -126,10 +170,12 @@ def main():
         name, _, command = picture.partition("=")
         if not re.fullmatch(r"[a-z0-9-]+", name) or not command:
             parser.error(f"{picture!r} is not NAME=COMMAND")
-        shown = on_terminal(command.format(cbtap=options.cbtap, corpus=options.corpus), options.columns, options.lines)
+        with bus(options.corpus) if "{bus}" in command else contextlib.nullcontext() as config:
+            real = command.format(cbtap=options.cbtap, corpus=options.corpus, bus=config)
+            shown = on_terminal(real, options.columns, options.lines)
         if not shown.strip():
             sys.exit(f"{command}: it shows nothing")
-        typed = command.format(cbtap="cbtap", corpus="archive")
+        typed = command.format(cbtap="cbtap", corpus="archive", bus="cbtap.conf")
         with open(os.path.join(folder, f"{name}.svg"), "w", encoding="utf-8") as f:
             f.write(svg(shown, typed, options.columns, options.lines))
 
