@@ -42,12 +42,14 @@ int cbt_dlq_judge_new(struct cbt_dlq_judge **ret_judge, const struct cbt_dlq *dl
         return cbt_err_set(err, CBT_ENOMEM, "out of memory");
     j->records_max = limits.records_max;
     j->format = cbt_format_find(dlq->sink->format);
-    int rc = cbt_out_buf_init(&j->buf, &j->memory, FIRST_BYTES, err);
-    if (rc == 0 && j->format == NULL)
+    int rc = CBT_OK;
+    if (j->format == NULL)
         rc = cbt_err_set(err, CBT_EUNBUILT, "[sink.%s] format = %s is not built in this version",
                          dlq->sink->name, dlq->sink->format);
-    else if (rc == 0)
+    else
         rc = j->format->open(&j->format_self, &options, err);
+    if (rc == 0)
+        rc = cbt_out_buf_init(&j->buf, &j->memory, FIRST_BYTES, err);
     if (rc == 0)
         rc = cbt_filter_new(&j->filter, config->filter.types, config->filter.drop, err);
     if (rc == 0)
