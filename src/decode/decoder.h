@@ -6,12 +6,12 @@
 #include "cbtap/arena.h"
 #include "cbtap/decode.h"
 #include "cbtap/notification.h"
-#include "decode/members.h"
+#include "decode/unpack.h"
 
 struct cbt_decoder {
     struct cbt_arena arena;
     size_t record_max_bytes;
-    struct cbt_member_row members[CBT_MEMBERS];
+    const struct cbt_unpack_row *members; /* of CbEventMsg, by number */
     /* The notification whose events are being taken. */
     struct cbt_notification note;
     const struct cbt_note_query *next_query; /* of an entry that is still to come */

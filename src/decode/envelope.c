@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One record to one event: protobuf-c decodes each member into the arena, which is reset for the next.
+ * One record to one event, in the arena, which is reset for the next.
  *
- * Happy path: a scan of the top level says which members there are; each is unpacked by itself, so that
- * protobuf-c neither scans twice nor merges. Failure: CBT_EINVAL for what does not parse (malformed) or has
- * no header (no_header), CBT_ELIMIT for what outgrows the arena or has too many strings (too_complex). Owns:
- * the arena.
+ * Happy path: the record is copied into the arena, where all texts of the event then lie (with the slack that
+ * encoders read behind them), and each member of the top level is unpacked as it comes. Failure: CBT_EINVAL
+ * for what does not parse (malformed) or has no header (no_header), CBT_ELIMIT for what outgrows the arena or
+ * has too many strings (too_complex). Owns: the arena.
  */
 #include <stdlib.h>
 
 #include "decode/decoder.h"
+#include "decode/record.h"
+#include "decode/unpack.h"
 #include "sensor_events.pb-c.h"
 
-/* Real records have a handful; each is looked at for each path. */
-#define STRINGS_MAX 65536u
+#define HEADER_VERSION 1 /* required, as is the header */
 
 int cbt_decoder_new(struct cbt_decoder **ret_decoder, const struct cbt_decode_limits *limits,
                     struct cbt_err *err)
@@ -27,7 +28,7 @@ int cbt_decoder_new(struct cbt_decoder **ret_decoder, const struct cbt_decode_li
         return rc;
     }
     decoder->record_max_bytes = limits->record_max_bytes;
-    cbt_members_init(decoder->members);
+    decoder->members = cbt_unpack_shapes()->rows;
     *ret_decoder = decoder;
     return CBT_OK;
 }
@@ -54,6 +55,9 @@ static int too_complex(const struct cbt_decoder *decoder, enum cbt_dead_reason *
                        struct cbt_err *err)
 {
     *ret_reason = CBT_DEAD_too_complex;
+    if (!decoder->arena.exhausted)
+        return cbt_err_set(err, CBT_ELIMIT, "the record repeats a sub-message more than %u times",
+                           CBT_UNPACK_REPEATS_MAX);
     return cbt_err_set(err, CBT_ELIMIT, "the record needs more than decode.arena_max_bytes (%zu) to decode",
                        decoder->arena.capacity);
 }
@@ -68,18 +72,6 @@ static int no_header(const char *what, enum cbt_dead_reason *ret_reason, struct 
 {
     *ret_reason = CBT_DEAD_no_header;
     return cbt_err_set(err, CBT_EINVAL, "the record has no %s", what);
-}
-
-/* protobuf-c has refused the header: for want of the version that it requires, or is it malformed? */
-static bool header_lacks_version(struct cbt_text header)
-{
-    struct cbt_wire wire = cbt_wire_of(header);
-    struct cbt_field field;
-    int rc;
-    while ((rc = cbt_wire_next(&wire, &field)) > 0)
-        if (field.number == 1)
-            return false;
-    return rc == 0;
 }
 
 /* One level of `env`, over what is there; the last of several counts, field by field, which is what merging
@@ -139,93 +131,50 @@ static bool read_env(struct cbt_environment *env, struct cbt_text own)
     return rc == 0;
 }
 
-/* What came of joining a member's occurrences, in the words of this file. */
-static int not_joined(const struct cbt_decoder *decoder, unsigned number, int rc,
-                      enum cbt_dead_reason *ret_reason, struct cbt_err *err)
+static int unpack_member(struct cbt_decoder *decoder, const struct cbt_field *field, CbEventMsg *msg,
+                         uint32_t *seen, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
-    return rc == CBT_ELIMIT ? too_complex(decoder, ret_reason, err)
-                            : malformed(decoder->members[number].name, ret_reason, err);
-}
-
-static int unpack_member(struct cbt_decoder *decoder, unsigned number, struct cbt_text payload,
-                         void *ret_member, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
-{
-    const struct cbt_member_row *row = &decoder->members[number];
-    if (row->singular != 0) {
-        int repeats = cbt_member_repeats(row, payload);
-        if (repeats < 0)
-            return malformed(row->name, ret_reason, err);
-        int rc = repeats > 0 ? cbt_member_flatten(&decoder->arena, row, &payload) : CBT_OK;
-        if (rc != 0)
-            return not_joined(decoder, number, rc, ret_reason, err);
-    }
-    void *member =
-        protobuf_c_message_unpack(row->descriptor, &decoder->arena.allocator, payload.len, payload.data);
-    const ProtobufCMessage *base = member;
-    if (base != NULL && (base->n_unknown_fields == 0 || cbt_wire_sound(payload))) {
-        memcpy(ret_member, &member, sizeof(member));
-        return CBT_OK;
-    }
-    if (decoder->arena.exhausted)
+    int rc = cbt_unpack(&decoder->arena, &decoder->members[field->number], field->bytes, msg, seen);
+    if (rc == CBT_OK)
+        return rc;
+    if (rc == CBT_ELIMIT)
         return too_complex(decoder, ret_reason, err);
-    if (number == CBT_MEMBER_header && header_lacks_version(payload))
-        return no_header("header.version", ret_reason, err);
-    return malformed(row->name, ret_reason, err);
-}
-
-static int unpack_strings(struct cbt_decoder *decoder, struct cbt_text record, uint32_t count,
-                          CbEventMsg *msg, enum cbt_dead_reason *ret_reason, struct cbt_err *err)
-{
-    if (count > STRINGS_MAX) {
-        *ret_reason = CBT_DEAD_too_complex;
-        return cbt_err_set(err, CBT_ELIMIT, "the record has %u strings, more than %u", count, STRINGS_MAX);
-    }
-    msg->strings = cbt_arena_alloc(&decoder->arena, count * sizeof(CbStringMsg *));
-    if (msg->strings == NULL)
-        return too_complex(decoder, ret_reason, err);
-    struct cbt_wire wire = cbt_wire_of(record);
-    struct cbt_field field;
-    while (msg->n_strings < count && cbt_wire_next(&wire, &field) > 0) {
-        if (field.number != CBT_MEMBER_strings)
-            continue;
-        int rc = unpack_member(decoder, CBT_MEMBER_strings, field.bytes, &msg->strings[msg->n_strings],
-                               ret_reason, err);
-        if (rc != 0)
-            return rc;
-        msg->n_strings++;
-    }
-    return CBT_OK;
+    return malformed(protobuf_c_message_descriptor_get_field(msg->base.descriptor, field->number)->name,
+                     ret_reason, err);
 }
 
 /* All members of the record into a CbEventMsg, but `env`: that is read where it lies, over the frame's. */
-static int unpack(struct cbt_decoder *decoder, struct cbt_text record, const struct cbt_record_scan *scan,
-                  CbEventMsg *msg, struct cbt_environment *env, enum cbt_dead_reason *ret_reason,
+static int unpack(struct cbt_decoder *decoder, struct cbt_text record, CbEventMsg *msg,
+                  struct cbt_environment *env, uint32_t *ret_present, enum cbt_dead_reason *ret_reason,
                   struct cbt_err *err)
 {
-    uint32_t left = scan->present;
-    while (left != 0) {
-        unsigned number = (unsigned)__builtin_ctz(left);
-        left &= left - 1;
-        int rc;
-        if (number == CBT_MEMBER_strings) {
-            rc = unpack_strings(decoder, record, scan->strings, msg, ret_reason, err);
-        } else {
-            struct cbt_text payload = scan->payload[number];
-            rc = CBT_OK;
-            if ((scan->repeated & CBT_MEMBER_BIT(number)) != 0)
-                rc = cbt_member_join(&decoder->arena, record, number, &payload);
-            if (rc != 0)
-                rc = not_joined(decoder, number, rc, ret_reason, err);
-            else if (number == CBT_MEMBER_env)
-                rc = read_env(env, payload) ? CBT_OK : malformed("env", ret_reason, err);
-            else
-                rc = unpack_member(decoder, number, payload, (uint8_t *)msg + decoder->members[number].offset,
-                                   ret_reason, err);
-        }
-        if (rc != 0)
-            return rc;
+    struct cbt_wire wire = cbt_wire_of(record);
+    struct cbt_field field;
+    uint32_t present = 0, in_header = 0, elsewhere = 0;
+    int rc, failed;
+    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
+        if (field.number >= CBT_MEMBERS)
+            continue;
+        if (field.type != CBT_WIRE_LEN)
+            return malformed("top level", ret_reason, err);
+        present |= CBT_MEMBER_BIT(field.number);
+        if (field.number == CBT_MEMBER_env)
+            failed = read_env(env, field.bytes) ? CBT_OK : malformed("env", ret_reason, err);
+        else
+            failed =
+                unpack_member(decoder, &field, msg,
+                              field.number == CBT_MEMBER_header ? &in_header : &elsewhere, ret_reason, err);
+        if (failed != CBT_OK)
+            return failed;
     }
-    return msg->header != NULL ? CBT_OK : no_header("header", ret_reason, err);
+    if (rc < 0)
+        return malformed("top level", ret_reason, err);
+    if (msg->header == NULL)
+        return no_header("header", ret_reason, err);
+    if ((in_header & UINT32_C(1) << HEADER_VERSION) == 0)
+        return no_header("header.version", ret_reason, err);
+    *ret_present = present;
+    return CBT_OK;
 }
 
 static const struct {
@@ -253,21 +202,23 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
                      const struct cbt_environment *frame_env, struct cbt_event *ret_event,
                      enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
-    struct cbt_record_scan scan;
-    cbt_arena_reset(&decoder->arena);
-    if (!cbt_record_scan(record, &scan))
-        return malformed("top level", ret_reason, err);
-    CbEventMsg *msg = cbt_arena_alloc(&decoder->arena, sizeof(*msg));
-    if (msg == NULL)
+    struct cbt_arena *arena = &decoder->arena;
+    cbt_arena_reset(arena);
+    CbEventMsg *msg = cbt_arena_alloc(arena, sizeof(*msg));
+    uint8_t *copy = cbt_arena_alloc(arena, record.len);
+    if (msg == NULL || copy == NULL)
         return too_complex(decoder, ret_reason, err);
     cb_event_msg__init(msg);
+    if (record.len > 0)
+        memcpy(copy, record.data, record.len);
     struct cbt_environment env = {0};
     if (frame_env != NULL)
         env = *frame_env;
-    int rc = unpack(decoder, record, &scan, msg, &env, ret_reason, err);
+    uint32_t present = 0;
+    int rc = unpack(decoder, (struct cbt_text){copy, record.len}, msg, &env, &present, ret_reason, err);
     if (rc != 0)
         return rc;
-    enum cbt_event_type type = cbt_record_type(scan.present, record);
+    enum cbt_event_type type = cbt_record_type(present, record);
     *ret_event = (struct cbt_event){.type = type,
                                     .type_name = type_names[type].type,
                                     .event_type_name = type_names[type].event_type,
@@ -275,6 +226,6 @@ int cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
                                     .msg = msg,
                                     .raw = record,
                                     .unix_ms = unix_ms(msg->header->timestamp),
-                                    .arena = &decoder->arena};
+                                    .arena = arena};
     return CBT_OK;
 }

@@ -6,6 +6,18 @@
 #include "decode/kind.h"
 #include "decode/record.h"
 
+struct cbt_wire_varint cbt_wire_long_varint(const uint8_t *at, const uint8_t *end, unsigned bytes_max,
+                                            uint64_t value_max)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < bytes_max && at + i < end; i++) {
+        value |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if (at[i] < 0x80)
+            return (struct cbt_wire_varint){value <= value_max ? at + i + 1 : NULL, value};
+    }
+    return (struct cbt_wire_varint){NULL, 0};
+}
+
 /* The members that make a type (process and crossproc by what is inside), in the order that counts where
  * several are set (spec events.md). */
 static const struct {

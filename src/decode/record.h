@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A record's top level: which members of CbEventMsg it has, where, and how often. */
+/* A record's top level: the members of CbEventMsg. */
 #ifndef CBTAP_DECODE_RECORD_H
 #define CBTAP_DECODE_RECORD_H
 
@@ -36,36 +36,6 @@ enum cbt_member {
 };
 
 #define CBT_MEMBER_BIT(number) (1u << (number))
-
-struct cbt_record_scan {
-    uint32_t present;  /* a bit for each member */
-    uint32_t repeated; /* of those but strings, the ones that come more than once */
-    uint32_t strings;
-    struct cbt_text payload[CBT_MEMBERS]; /* of the last occurrence; only where present */
-};
-
-/* False where the top level is malformed, or a known member is no sub-message. */
-static inline bool cbt_record_scan(struct cbt_text record, struct cbt_record_scan *ret_scan)
-{
-    struct cbt_wire wire = cbt_wire_of(record);
-    struct cbt_field field;
-    int rc;
-    ret_scan->present = ret_scan->repeated = ret_scan->strings = 0;
-    while ((rc = cbt_wire_next(&wire, &field)) > 0) {
-        if (field.number >= CBT_MEMBERS)
-            continue;
-        if (field.type != CBT_WIRE_LEN)
-            return false;
-        uint32_t bit = CBT_MEMBER_BIT(field.number);
-        if (field.number == CBT_MEMBER_strings)
-            ret_scan->strings++;
-        else
-            ret_scan->repeated |= ret_scan->present & bit;
-        ret_scan->present |= bit;
-        ret_scan->payload[field.number] = field.bytes;
-    }
-    return rc == 0;
-}
 
 /* The type of a record whose top level scans, with these members. */
 enum cbt_event_type cbt_record_type(uint32_t present, struct cbt_text record);

@@ -24,6 +24,9 @@ enum cbt_wire_type {
 /* Field numbers are 1 to 2^29 - 1. */
 #define CBT_WIRE_TAG_MIN (UINT64_C(1) << 3)
 
+#define CBT_WIRE_SHORT_BYTES_MAX 5 /* of tags and lengths */
+#define CBT_WIRE_VALUE_BYTES_MAX 10
+
 struct cbt_wire {
     const uint8_t *pos;
     const uint8_t *end;
@@ -32,9 +35,8 @@ struct cbt_wire {
 struct cbt_field {
     uint32_t number;
     enum cbt_wire_type type;
-    uint64_t varint;       /* of a varint */
-    struct cbt_text bytes; /* payload of a length-delimited field */
-    const uint8_t *whole;  /* where the field's tag begins; it ends at the reader's pos */
+    uint64_t varint;       /* of a varint, else 0 */
+    struct cbt_text bytes; /* payload of a length-delimited field, else empty */
 };
 
 static inline struct cbt_wire cbt_wire_of(struct cbt_text text)
@@ -43,70 +45,97 @@ static inline struct cbt_wire cbt_wire_of(struct cbt_text text)
     return (struct cbt_wire){text.data, text.len > 0 ? text.data + text.len : text.data};
 }
 
-/* A varint of at most `max_bytes`; false where it is cut off or longer. */
-static inline bool cbt_wire_varint(struct cbt_wire *wire, unsigned max_bytes, uint64_t *ret_value)
+static inline uint64_t cbt_wire_le64(const uint8_t *at)
 {
-    if (__builtin_expect(wire->pos < wire->end && wire->pos[0] < 0x80, 1)) {
-        *ret_value = *wire->pos++;
-        return true;
-    }
-    uint64_t value = 0;
-    for (unsigned i = 0; i < max_bytes && wire->pos + i < wire->end; i++) {
-        value |= (uint64_t)(wire->pos[i] & 0x7f) << (7 * i);
-        if (wire->pos[i] < 0x80) {
-            wire->pos += i + 1;
-            *ret_value = value;
-            return true;
-        }
-    }
-    return false;
+    uint64_t value;
+    memcpy(&value, at, sizeof(value));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
 }
 
-static inline bool cbt_wire_skip(struct cbt_wire *wire, uint64_t bytes)
+/* A varint's end and value; at its end NULL: it is cut off, too long or too much. */
+struct cbt_wire_varint {
+    const uint8_t *end;
+    uint64_t value;
+};
+
+/* A varint of at most `bytes_max` and no more than `value_max`, byte by byte (peek.c). By value, so that a
+ * reader's pos stays in a register where this is never called. */
+struct cbt_wire_varint cbt_wire_long_varint(const uint8_t *at, const uint8_t *end, unsigned bytes_max,
+                                            uint64_t value_max);
+
+/* A tag or a length, which nearly always has one byte, and five at most. */
+static inline struct cbt_wire_varint cbt_wire_short(const uint8_t *at, const uint8_t *end, uint64_t value_max)
 {
-    if (bytes > (uint64_t)(wire->end - wire->pos))
-        return false;
-    wire->pos += bytes;
-    return true;
+    if (__builtin_expect(at < end && at[0] < 0x80, 1))
+        return (struct cbt_wire_varint){at + 1, at[0]};
+    return cbt_wire_long_varint(at, end, CBT_WIRE_SHORT_BYTES_MAX, value_max);
+}
+
+/* A value, which has up to ten bytes: times and process ids nearly always have eight or nine, so eight are
+ * taken at once where ten are there to be read. */
+static inline struct cbt_wire_varint cbt_wire_value(const uint8_t *at, const uint8_t *end)
+{
+    if (at < end && at[0] < 0x80)
+        return (struct cbt_wire_varint){at + 1, at[0]};
+    if (end - at < CBT_WIRE_VALUE_BYTES_MAX)
+        return cbt_wire_long_varint(at, end, CBT_WIRE_VALUE_BYTES_MAX, UINT64_MAX);
+    uint64_t group = cbt_wire_le64(at), last = ~group & UINT64_C(0x8080808080808080), value;
+    unsigned len = 8;
+    if (last != 0) {
+        len = ((unsigned)__builtin_ctzll(last) + 1) / 8;
+        group &= last ^ (last - 1);
+    }
+    /* The eight groups of seven bits come together, in pairs, fours, eights. */
+    value = (group & UINT64_C(0x007f007f007f007f)) | (group & UINT64_C(0x7f007f007f007f00)) >> 1;
+    value = (value & UINT64_C(0x00003fff00003fff)) | (value & UINT64_C(0x3fff00003fff0000)) >> 2;
+    value = (value & UINT64_C(0x000000000fffffff)) | (value & UINT64_C(0x0fffffff00000000)) >> 4;
+    if (last == 0) {
+        value |= (uint64_t)at[len++] << 56;
+        if (at[8] >= 0x80) {
+            value = (value & (UINT64_MAX >> 1)) | (uint64_t)at[len++] << 63;
+            if (at[9] >= 0x80)
+                return (struct cbt_wire_varint){NULL, 0};
+        }
+    }
+    return (struct cbt_wire_varint){at + len, value};
 }
 
 /* The next field: 1, 0 at the end, -1 where the wire is malformed. */
-static inline int cbt_wire_next(struct cbt_wire *wire, struct cbt_field *ret_field)
+static inline __attribute__((always_inline)) int cbt_wire_next(struct cbt_wire *wire,
+                                                               struct cbt_field *ret_field)
 {
-    uint64_t tag, len;
-    *ret_field = (struct cbt_field){.whole = wire->pos};
-    if (wire->pos == wire->end)
+    const uint8_t *end = wire->end;
+    size_t skip = 0;
+    if (wire->pos == end)
         return 0;
-    if (!cbt_wire_varint(wire, 5, &tag) || tag < CBT_WIRE_TAG_MIN || tag > UINT32_MAX)
+    struct cbt_wire_varint tag = cbt_wire_short(wire->pos, end, UINT32_MAX), next = tag;
+    if (tag.end == NULL || tag.value < CBT_WIRE_TAG_MIN)
         return -1;
-    ret_field->number = (uint32_t)tag >> 3;
-    ret_field->type = (enum cbt_wire_type)(tag & 7);
-    switch (tag & 7) {
-    case CBT_WIRE_LEN:
-        if (!cbt_wire_varint(wire, 5, &len) || len > INT32_MAX)
-            return -1;
-        ret_field->bytes = (struct cbt_text){wire->pos, (size_t)len};
-        return cbt_wire_skip(wire, len) ? 1 : -1;
-    case CBT_WIRE_VARINT:
-        return cbt_wire_varint(wire, 10, &ret_field->varint) ? 1 : -1;
-    case CBT_WIRE_64BIT:
-        return cbt_wire_skip(wire, 8) ? 1 : -1;
-    case CBT_WIRE_32BIT:
-        return cbt_wire_skip(wire, 4) ? 1 : -1;
-    default:
+    ret_field->number = (uint32_t)tag.value >> 3;
+    ret_field->type = (enum cbt_wire_type)(tag.value & 7);
+    ret_field->varint = 0;
+    ret_field->bytes = (struct cbt_text){0};
+    if (ret_field->type == CBT_WIRE_LEN) {
+        next = cbt_wire_short(tag.end, end, INT32_MAX);
+        skip = (size_t)next.value;
+        ret_field->bytes = (struct cbt_text){next.end, skip};
+    } else if (ret_field->type == CBT_WIRE_VARINT) {
+        next = cbt_wire_value(tag.end, end);
+        ret_field->varint = next.value;
+    } else if (ret_field->type == CBT_WIRE_64BIT) {
+        skip = 8;
+    } else if (ret_field->type == CBT_WIRE_32BIT) {
+        skip = 4;
+    } else {
         return -1;
     }
-}
-
-/* Whether the message can be read to its end. */
-static inline bool cbt_wire_sound(struct cbt_text message)
-{
-    struct cbt_wire wire = cbt_wire_of(message);
-    struct cbt_field field;
-    int rc = 1;
-    while (rc > 0)
-        rc = cbt_wire_next(&wire, &field);
-    return rc == 0;
+    if (next.end == NULL || skip > (size_t)(end - next.end))
+        return -1;
+    wire->pos = next.end + skip;
+    return 1;
 }
 
 #endif

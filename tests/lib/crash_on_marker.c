@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stands in front of libprotobuf-c and aborts where what is to be unpacked holds a marker: a decoder with a
- * bug that a message sets off. A unit test links it; a daemon gets it by LD_PRELOAD.
+ * Stands in front of the decoder (by the linker's --wrap) and aborts where the record holds a marker: a
+ * decoder with a bug that a message sets off.
  */
-#include <dlfcn.h>
-#include <protobuf-c/protobuf-c.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbtap/decode.h"
+
 #define MARKER "-crash-the-decoder-"
 
-ProtobufCMessage *protobuf_c_message_unpack(const ProtobufCMessageDescriptor *descriptor,
-                                            ProtobufCAllocator *allocator, size_t len, const uint8_t *data)
+int __real_cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
+                            const struct cbt_environment *frame_env, struct cbt_event *ret_event,
+                            enum cbt_dead_reason *ret_reason, struct cbt_err *err);
+int __wrap_cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
+                            const struct cbt_environment *frame_env, struct cbt_event *ret_event,
+                            enum cbt_dead_reason *ret_reason, struct cbt_err *err);
+
+int __wrap_cbt_decode_event(struct cbt_decoder *decoder, struct cbt_text record,
+                            const struct cbt_environment *frame_env, struct cbt_event *ret_event,
+                            enum cbt_dead_reason *ret_reason, struct cbt_err *err)
 {
-    static ProtobufCMessage *(*real)(const ProtobufCMessageDescriptor *, ProtobufCAllocator *, size_t,
-                                     const uint8_t *);
-    if (memmem(data, len, MARKER, strlen(MARKER)) != NULL)
+    if (memmem(record.data, record.len, MARKER, strlen(MARKER)) != NULL)
         abort();
-    if (real == NULL) {
-        void *found = dlsym(RTLD_NEXT, "protobuf_c_message_unpack");
-        memcpy(&real, &found, sizeof(real));
-    }
-    return real(descriptor, allocator, len, data);
+    return __real_cbt_decode_event(decoder, record, frame_env, ret_event, ret_reason, err);
 }

@@ -102,8 +102,6 @@ def check_wire_types(descriptor, data, levels=3):
             if field is None:
                 continue
             right = wire_type == (wire.LEN if field.type in (field.TYPE_BYTES, field.TYPE_MESSAGE) else wire.VARINT)
-            if field.type == field.TYPE_BOOL and (not right or wire.is_overlong_zero(contents)):
-                raise Unspecified(f"{field.full_name} is no bool")
             if not right:
                 raise ValueError(f"{field.full_name} of wire type {wire_type}")
             if field.type == field.TYPE_MESSAGE and levels > 1:

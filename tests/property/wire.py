@@ -52,11 +52,6 @@ def fields(data):
         yield number, wire_type, data[start:at]
 
 
-def is_overlong_zero(contents):
-    """A varint of 0 in the 64 bits that count, yet not beyond them."""
-    return len(contents) == VALUE_MAX and contents[0] == 0x80 and set(contents[1:-1]) == {0x80} and contents[-1] > 1
-
-
 def field(number, wire_type, contents, pad=0):
     """One field; contents of VARINT is a varint already. pad: bytes by which tag and length are longer than needed."""
     def padded(value, longest):

@@ -38,7 +38,7 @@ static struct pb make_bundle(unsigned records, bool bad)
         pb_header(&record, 130000000000000000);
         pb_number(&filemod, 1, 1);
         pb_number(&filemod, 2, i);
-        pb_str(&filemod, 3, bad && i == records - 1 ? "c:\\-crash-the-decoder-" : "c:\\innocent");
+        pb_str(&filemod, 4, bad && i == records - 1 ? "c:\\-crash-the-decoder-" : "c:\\innocent");
         pb_message(&record, 5, &filemod);
         pb_record(&bundle, pb_text(&record));
         pb_free(&filemod);
