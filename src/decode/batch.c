@@ -2,12 +2,7 @@
 /*
  * Records are encoded straight into the open block, one behind the other: struct cbt_record, key text where
  * it is new, value. A frame holds a reference on every block from the one with its first record to the one
- * with its last.
- *
- * Out of budget: what is complete is handed over, then the worker waits until a receiver gives memory back. A
- * frame that has begun cannot wait for ever (its records free nothing before it ends, and several frames
- * half-way would wait for each other), so after a while one worker at a time may overdraw to finish its
- * frame; no worker begins one like that.
+ * with its last. Where there is no room, batch_room.c waits for it.
  */
 #include "decode/batch.h"
 
@@ -17,10 +12,7 @@
 #include "cbtap/clock.h"
 #include "cbtap/notification.h"
 
-#define OVERDRAW_AFTER_MS   200
-#define WAIT_MS             50
 #define RECORD_MARGIN_BYTES 1024
-#define CREDIT_RECORDS      64 /* charged at once */
 #define KEY_MAX_BYTES       64
 #define HEADERS_BYTES       384 /* of three headers in librdkafka, without the texts of host and type */
 
@@ -53,14 +45,6 @@ static int64_t thread_cpu_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* The end of a wait that is no fault of this thread. That it moves comes first, or /healthz would see a
- * thread with work that has not moved for as long as the wait took. */
-static void end_wait(struct cbt_stats *stats, int64_t now_ns)
-{
-    atomic_store_explicit(&stats->moved_ns, now_ns, memory_order_relaxed);
-    atomic_store_explicit(&stats->waiting_for_peer, 0, memory_order_release);
 }
 
 /* Hands the records of each sink over; before that, every frame is told how many it has to wait for. */
@@ -99,7 +83,7 @@ void cbt_batch_flush(struct cbt_batch *batch)
     }
     cbt_poison_resume(&batch->watch);
     int64_t end = cbt_now_ns();
-    end_wait(context->stats, end);
+    cbt_batch_end_wait(context->stats, end);
     cbt_settle_flush(context->settler);
     batch->frame_count = 0;
     if (batch->frame != NULL)
@@ -109,141 +93,11 @@ void cbt_batch_flush(struct cbt_batch *batch)
     batch->blocked_ns += waited > 0 ? waited : 0;
 }
 
-static bool has_room(const struct cbt_batch *batch, size_t bytes)
-{
-    const struct cbt_block *block = batch->blocks.open;
-    return block != NULL && block->capacity - block->used >= bytes;
-}
-
-void cbt_batch_trim(struct cbt_batch *batch)
-{
-    struct cbt_block *open = batch->blocks.open;
-    if (open != NULL && atomic_load_explicit(&open->refs, memory_order_acquire) == 1)
-        cbt_block_close(&batch->blocks);
-    if (batch->credit != 0)
-        cbt_budget_give(batch->context->budget, CBT_ACCOUNT_WORKER,
-                        (size_t)batch->credit * CBT_RECORD_OVERHEAD_BYTES);
-    batch->credit = 0;
-}
-
-void cbt_batch_hold(struct cbt_batch *batch, size_t bytes)
-{
-    struct cbt_budget *budget = batch->context->budget;
-    if (bytes > batch->held_bytes)
-        cbt_budget_force(budget, CBT_ACCOUNT_WORKER, bytes - batch->held_bytes);
-    else
-        cbt_budget_give(budget, CBT_ACCOUNT_WORKER, batch->held_bytes - bytes);
-    batch->held_bytes = bytes;
-}
-
-/* ---- what a worker may have to wait for ---- */
-
-/* To begin a frame: the records of all that went before are within the budget. */
-static bool may_begin(struct cbt_batch *batch, size_t bytes, bool force)
-{
-    (void)bytes;
-    (void)force;
-    cbt_batch_trim(batch); /* what holds nothing must not stand in the way */
-    return !cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER);
-}
-
-/* Room in the open block. */
-static bool get_room(struct cbt_batch *batch, size_t bytes, bool force)
-{
-    return has_room(batch, bytes) || cbt_block_open(&batch->blocks, bytes, force);
-}
-
-/* The overhead of some more records. */
-static bool get_credit(struct cbt_batch *batch, size_t bytes, bool force)
-{
-    struct cbt_budget *budget = batch->context->budget;
-    if (force)
-        cbt_budget_force(budget, CBT_ACCOUNT_WORKER, bytes);
-    else if (!cbt_budget_take(budget, CBT_ACCOUNT_WORKER, bytes))
-        return false;
-    batch->credit += (uint32_t)(bytes / CBT_RECORD_OVERHEAD_BYTES);
-    return true;
-}
-
-typedef bool get_fn(struct cbt_batch *batch, size_t bytes, bool force);
-
-/* Asks, and parks until memory was given back, at most WAIT_MS. Asking comes after announcing, so no wake is
- * lost. */
-static bool get_or_park(struct cbt_batch *batch, get_fn *get, size_t bytes)
-{
-    struct cbt_budget *budget = batch->context->budget;
-    atomic_fetch_add(&budget->waiting, 1);
-    cbt_alarm_prepare(batch->alarm);
-    bool got = get(batch, bytes, batch->overdrawing);
-    if (got || atomic_load(batch->quit))
-        cbt_alarm_cancel(batch->alarm);
-    else
-        cbt_alarm_wait(batch->alarm, -1, WAIT_MS);
-    atomic_fetch_sub(&budget->waiting, 1);
-    return got;
-}
-
-/* Begins to overdraw, if no other worker does. */
-static void overdraw(struct cbt_batch *batch)
-{
-    unsigned nobody = 0;
-    if (!batch->overdrawing)
-        batch->overdrawing = atomic_compare_exchange_strong(&batch->context->budget->overdrawing, &nobody, 1);
-}
-
-/* Hands over what is complete and waits for `get`. False: the worker is to end. */
-static bool wait_until(struct cbt_batch *batch, get_fn *get, size_t bytes)
-{
-    struct cbt_stats *stats = batch->context->stats;
-    cbt_batch_flush(batch);
-    int64_t start = cbt_now_ns();
-    atomic_store_explicit(&stats->waiting_for_peer, 1, memory_order_relaxed);
-    cbt_poison_pause(&batch->watch);
-    while (!get_or_park(batch, get, bytes)) {
-        if (atomic_load(batch->quit))
-            return false;
-        bool patient = cbt_now_ns() - start < OVERDRAW_AFTER_MS * INT64_C(1000000);
-        if (batch->frame != NULL && !patient)
-            overdraw(batch);
-    }
-    cbt_poison_resume(&batch->watch);
-    int64_t end = cbt_now_ns();
-    end_wait(stats, end);
-    batch->blocked_ns += end - start;
-    return true;
-}
-
-/* Makes room in the open block, opening another where needed, and keeps the frame's chain of blocks. */
-static bool make_room(struct cbt_batch *batch, size_t bytes)
-{
-    if (has_room(batch, bytes))
-        return true;
-    struct cbt_block *before = batch->blocks.open;
-    if (!get_room(batch, bytes, batch->overdrawing) && !wait_until(batch, get_room, bytes))
-        return false;
-    struct cbt_frame *frame = batch->frame;
-    if (frame != NULL && frame->first_block != NULL && batch->blocks.open != before) {
-        cbt_block_ref(batch->blocks.open);
-        frame->record_blocks++;
-    }
-    return true;
-}
-
-/* Room for a record of about `bytes`, and its overhead. */
-static bool make_record_room(struct cbt_batch *batch, size_t bytes)
-{
-    size_t overhead = (size_t)CREDIT_RECORDS * CBT_RECORD_OVERHEAD_BYTES;
-    if (batch->credit == 0 && !get_credit(batch, overhead, batch->overdrawing) &&
-        !wait_until(batch, get_credit, overhead))
-        return false;
-    return make_room(batch, bytes);
-}
-
 bool cbt_batch_begin(struct cbt_batch *batch, struct cbt_frame *frame)
 {
     if (batch->frame_count == CBT_BATCH_FRAMES_MAX)
         cbt_batch_flush(batch);
-    if (cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER) && !wait_until(batch, may_begin, 0))
+    if (cbt_budget_spent(batch->context->budget, CBT_ACCOUNT_WORKER) && !cbt_batch_wait_to_begin(batch))
         return false;
     batch->frame = frame;
     batch->key = NULL;
@@ -275,7 +129,7 @@ static bool grow(struct cbt_buf *buf, size_t bytes)
      * the copy comes before anything else can take its place. */
     struct cbt_block *old = batch->blocks.open;
     cbt_block_ref(old);
-    bool ok = make_room(batch, head + 2 * (len + bytes));
+    bool ok = cbt_batch_make_room(batch, head + 2 * (len + bytes));
     if (ok) {
         struct cbt_block *block = batch->blocks.open;
         buf->begin = block->data + block->used + head;
@@ -350,7 +204,7 @@ static bool keep_type(struct cbt_batch *batch, struct cbt_text type)
 {
     if (batch->type.data != NULL)
         return true;
-    if (!make_room(batch, type.len))
+    if (!cbt_batch_make_room(batch, type.len))
         return false;
     uint8_t *copy = batch->blocks.open->data + batch->blocks.open->used;
     if (type.len > 0)
@@ -379,7 +233,7 @@ int cbt_batch_add_event(struct cbt_batch *batch, unsigned outlet_index, const st
     if (kind == CBT_PART_NOTIFICATION && !keep_type(batch, event->type_name))
         return CBT_EIO;
     size_t input = event->notification != NULL ? cbt_note_text_bytes(event->notification) : event->raw.len;
-    if (!make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * input))
+    if (!cbt_batch_make_record_room(batch, head + RECORD_MARGIN_BYTES + 2 * input))
         return CBT_EIO;
     struct cbt_block *block = batch->blocks.open;
     uint8_t *begin = block->data + block->used + head;
@@ -421,7 +275,7 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
     size_t detail_len = strnlen(detail, CBT_ERR_TEXT_BYTES - 1);
     size_t copied = part->in_body ? 0 : part->data.len;
     size_t head = sizeof(struct cbt_record) + sizeof(struct cbt_dead_letter);
-    if (!make_record_room(batch, head + detail_len + 1 + copied))
+    if (!cbt_batch_make_record_room(batch, head + detail_len + 1 + copied))
         return CBT_EIO;
     struct cbt_block *block = batch->blocks.open;
     struct cbt_record *record = (struct cbt_record *)(void *)(block->data + block->used);

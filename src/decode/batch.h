@@ -65,6 +65,35 @@ int cbt_batch_add_dead(struct cbt_batch *batch, unsigned outlet, const struct cb
  * That is known only when it is there already, so it is never refused; further frames wait for it. */
 void cbt_batch_hold(struct cbt_batch *batch, size_t bytes);
 
+/* ---- within the batch: batch_room.c ---- */
+
+static inline bool cbt_batch_has_room(const struct cbt_batch *batch, size_t bytes)
+{
+    const struct cbt_block *block = batch->blocks.open;
+    return block != NULL && block->capacity - block->used >= bytes;
+}
+
+/* These wait; false: the worker is to end. For a block with room; for the overhead of some more records; for
+ * the budget, before a frame begins. */
+bool cbt_batch_open_room(struct cbt_batch *batch, size_t bytes);
+bool cbt_batch_get_credit(struct cbt_batch *batch);
+bool cbt_batch_wait_to_begin(struct cbt_batch *batch);
+
+/* Makes room in the open block, opening another where needed. */
+static inline bool cbt_batch_make_room(struct cbt_batch *batch, size_t bytes)
+{
+    return cbt_batch_has_room(batch, bytes) || cbt_batch_open_room(batch, bytes);
+}
+
+/* Room for a record of about `bytes`, and its overhead. */
+static inline bool cbt_batch_make_record_room(struct cbt_batch *batch, size_t bytes)
+{
+    return (batch->credit != 0 || cbt_batch_get_credit(batch)) && cbt_batch_make_room(batch, bytes);
+}
+
+/* The end of a wait that is no fault of this thread. */
+void cbt_batch_end_wait(struct cbt_stats *stats, int64_t now_ns);
+
 /* Hands everything over. */
 void cbt_batch_flush(struct cbt_batch *batch);
 
