@@ -101,21 +101,22 @@ static void change_number(struct out *out, const struct cbt_field *field)
     put_varint(out, value);
 }
 
-static void change_field(struct out *out, const struct cbt_field *field, size_t len, unsigned depth)
+static void change_field(struct out *out, const struct cbt_field *field, const uint8_t *whole, size_t len,
+                         unsigned depth)
 {
     switch (below(8)) {
     case 0: /* none */
         return;
     case 1: /* twice */
-        put(out, field->whole, len);
-        put(out, field->whole, len);
+        put(out, whole, len);
+        put(out, whole, len);
         return;
     case 2: /* of another number: of the same type, or not */
         put_varint(out, (uint64_t)(1 + below(30)) << 3 | (uint64_t)field->type);
         for (size_t i = 0, tag = 1; i < len; i++) {
             if (!tag)
-                put(out, field->whole + i, 1);
-            tag = tag && field->whole[i] >= 0x80;
+                put(out, whole + i, 1);
+            tag = tag && whole[i] >= 0x80;
         }
         return;
     default:
@@ -124,7 +125,7 @@ static void change_field(struct out *out, const struct cbt_field *field, size_t 
         else if (field->type == CBT_WIRE_VARINT)
             change_number(out, field);
         else
-            put(out, field->whole, len);
+            put(out, whole, len);
     }
 }
 
@@ -139,11 +140,12 @@ static void change_message(struct out *out, struct cbt_text message, unsigned de
     uint32_t chosen = count > 0 ? below(count) : 0;
     wire = cbt_wire_of(message);
     for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *whole = wire.pos;
         (void)cbt_wire_next(&wire, &field);
         if (i == chosen)
-            change_field(out, &field, (size_t)(wire.pos - field.whole), depth);
+            change_field(out, &field, whole, (size_t)(wire.pos - whole), depth);
         else
-            put(out, field.whole, (size_t)(wire.pos - field.whole));
+            put(out, whole, (size_t)(wire.pos - whole));
     }
     if (wire.pos < wire.end)
         put(out, wire.pos, (size_t)(wire.end - wire.pos));
