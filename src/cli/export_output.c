@@ -27,9 +27,10 @@ static void remove_unfinished(int signal_number)
     raise(signal_number);
 }
 
-static int open_temporary(struct cbt_export_target *target, const char *path, struct cbt_err *err)
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+
+static int make_temporary(struct cbt_export_target *target, const char *path, struct cbt_err *err)
 {
-    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
     size_t bytes = strlen(path) + sizeof ".part-XXXXXX";
     target->temporary = malloc(bytes);
     if (target->temporary == NULL)
@@ -50,6 +51,19 @@ static int open_temporary(struct cbt_export_target *target, const char *path, st
             sigaction(ending[i], &action, NULL);
     }
     return CBT_OK;
+}
+
+/* A signal that ends it comes before there is a file, or when it is known how to remove it. */
+static int open_temporary(struct cbt_export_target *target, const char *path, struct cbt_err *err)
+{
+    sigset_t set, before;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof ending / sizeof ending[0]; i++)
+        sigaddset(&set, ending[i]);
+    pthread_sigmask(SIG_BLOCK, &set, &before);
+    int rc = make_temporary(target, path, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
 }
 
 /* What is there and no file (a device, a named pipe) is written to, not replaced; of a symbolic link, what it
