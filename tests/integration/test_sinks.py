@@ -188,7 +188,7 @@ def test_rsyslog_receives_what_kafka_has(run, rabbitmq, kafka, pb, protocol):
     peer = rsyslog(run.directory, protocol, certificate).start()
     tap = run.tap(kafka, rabbitmq, **{"sink.out": {"type": "syslog", "protocol": protocol, "address": f"127.0.0.1:{peer.port}",
                                                    "dead_letter_dir": run.dead_dir, **keys}}).start()
-    publish(rabbitmq, fleet, 10, 10)
+    publish(rabbitmq, fleet, 10, 5)  # a socket's buffer holds so many: a datagram that finds it full is lost
     delivered(tap, fleet.total)
     delivered(tap, fleet.total, "kafka")
     until(lambda: len(peer.lines()) >= fleet.total, 20, lambda: f"rsyslog to write all:\n{tail(peer.log)}")
