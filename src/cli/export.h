@@ -50,6 +50,8 @@ struct cbt_export_sequence {
     size_t word_count, word_at;
     int dir_fd;   /* of the folder, else AT_FDCWD */
     char *folder; /* its path */
+    bool has_sensor_id;
+    int32_t sensor_id; /* the folder's name */
     struct cbt_export_scan scan;
     char *path; /* of the file at hand */
     size_t path_bytes;

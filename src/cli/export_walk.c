@@ -16,6 +16,7 @@
 
 #include "cbtap/log.h"
 #include "cli/export.h"
+#include "ingest/folder_id.h"
 
 struct cbt_export_word {
     char *path;
@@ -71,7 +72,7 @@ static int add_word(struct cbt_export_walk *walk, const char *path, struct cbt_e
     word.is_dir = strcmp(path, "-") != 0 && stat(path, &found) == 0 && S_ISDIR(found.st_mode);
     const char *slash = strrchr(word.path, '/');
     word.folder = word.path;
-    word.folder_len = slash != NULL ? (size_t)(slash - word.path) : 0;
+    word.folder_len = slash == NULL ? 0 : slash == word.path ? 1 : (size_t)(slash - word.path);
     /* Standard input belongs to what was named before it. */
     if (strcmp(path, "-") == 0 && walk->word_count > 0) {
         const struct cbt_export_word *before = &walk->words[walk->word_count - 1];
@@ -273,6 +274,7 @@ static bool give_folder(struct cbt_export_walk *walk, struct cbt_export_sequence
     const struct level *level = &walk->levels[walk->depth - 1];
     sequence->folder = strdup(walk->path);
     sequence->dir_fd = fcntl(level->fd, F_DUPFD_CLOEXEC, 3);
+    sequence->has_sensor_id = cbt_folder_sensor_id(walk->path, level->path_len, &sequence->sensor_id);
     if (sequence->folder != NULL && sequence->dir_fd >= 0)
         return true;
     tell(walk, walk->path, sequence->folder == NULL ? "no memory" : strerror(errno));
@@ -310,26 +312,6 @@ int cbt_export_walk_next(struct cbt_export_walk *walk, struct cbt_export_sequenc
 }
 
 /* ---- files ---- */
-
-/* The name of the last folder of a path, where that is a sensor id. */
-static bool sensor_id_of(const char *folder, size_t len, int32_t *ret_sensor_id)
-{
-    int64_t id = 0;
-    while (len > 1 && folder[len - 1] == '/')
-        len--;
-    size_t begin = len;
-    while (begin > 0 && folder[begin - 1] != '/')
-        begin--;
-    if (begin == len || len - begin > 10)
-        return false;
-    for (size_t i = begin; i < len; i++) {
-        if (folder[i] < '0' || folder[i] > '9')
-            return false;
-        id = 10 * id + (folder[i] - '0');
-    }
-    *ret_sensor_id = (int32_t)id;
-    return id <= INT32_MAX;
-}
 
 static void tell_skipped(struct cbt_export_walk *walk, const struct cbt_export_sequence *sequence)
 {
@@ -369,9 +351,11 @@ static int next_in_folder(struct cbt_export_walk *walk, struct cbt_export_sequen
         tell(walk, sequence->folder, "no memory");
         return 0;
     }
-    *ret_file =
-        (struct cbt_export_file){.path = sequence->path, .name = entry->name, .dir_fd = sequence->dir_fd};
-    ret_file->has_sensor_id = sensor_id_of(sequence->folder, len, &ret_file->sensor_id);
+    *ret_file = (struct cbt_export_file){.path = sequence->path,
+                                         .name = entry->name,
+                                         .dir_fd = sequence->dir_fd,
+                                         .has_sensor_id = sequence->has_sensor_id,
+                                         .sensor_id = sequence->sensor_id};
     return 1;
 }
 
@@ -385,6 +369,8 @@ int cbt_export_sequence_next(struct cbt_export_walk *walk, struct cbt_export_seq
     const struct cbt_export_word *word = &sequence->words[sequence->word_at++];
     *ret_file =
         (struct cbt_export_file){.path = word->path, .name = word->path, .dir_fd = AT_FDCWD, .named = true};
-    ret_file->has_sensor_id = sensor_id_of(word->folder, word->folder_len, &ret_file->sensor_id);
+    /* Standard input comes from nowhere, least of all from the working directory. */
+    if (word->folder_len > 0 || strcmp(word->path, "-") != 0)
+        ret_file->has_sensor_id = cbt_folder_sensor_id(word->folder, word->folder_len, &ret_file->sensor_id);
     return 1;
 }

@@ -15,6 +15,7 @@
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
 #include "ingest/archive.h"
+#include "ingest/folder_id.h"
 
 #define NS_PER_MS    INT64_C(1000000)
 #define STEP_ENTRIES 2048
@@ -265,29 +266,11 @@ int cbt_archive_find(struct cbt_archive *self, int64_t now_ns, struct cbt_err *e
 /* "7" of "a/7/x.log": the last folder, which is the root's own for what lies in it. */
 static void read_sensor_id(struct cbt_archive *self, const char *path)
 {
-    const char *end = strrchr(path, '/'), *begin = path;
-    if (!end) {
-        begin = self->config->archive.path;
-        end = begin + strlen(begin);
-        while (end > begin && end[-1] == '/')
-            end--;
-    }
-    const char *name = end;
-    while (name > begin && name[-1] != '/')
-        name--;
-    int64_t id = 0;
+    const char *end = strrchr(path, '/');
+    const char *folder = end ? path : self->config->archive.path;
     self->env = (struct cbt_environment){0};
-    if (name == end || end - name > 10)
-        return;
-    for (const char *s = name; s < end; s++) {
-        if (*s < '0' || *s > '9')
-            return;
-        id = id * 10 + (*s - '0');
-    }
-    if (id > INT32_MAX)
-        return;
-    self->env.has_sensor_id = true;
-    self->env.sensor_id = (int32_t)id;
+    self->env.has_sensor_id =
+        cbt_folder_sensor_id(folder, end ? (size_t)(end - path) : strlen(folder), &self->env.sensor_id);
 }
 
 static struct cbt_archive_file *make_file(struct cbt_archive *self, const char *path,

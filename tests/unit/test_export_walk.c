@@ -150,6 +150,41 @@ static void the_folder_names_the_sensor_of_records_that_do_not(void **state)
     tree_remove(&tree);
 }
 
+static void the_working_folder_names_the_sensor_too(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *expected;
+    } rows[] = {
+        {".", "\"sensor_id\":41,"},      {"./", "\"sensor_id\":41,"},   {"a", "\"sensor_id\":41,"},
+        {"./a", "\"sensor_id\":41,"},    {"b/..", "\"sensor_id\":41,"}, {"./b/.././a", "\"sensor_id\":41,"},
+        {"../41/", "\"sensor_id\":41,"}, {"../7", "\"sensor_id\":7,"},  {"-", "\"sensor_id\":0,"},
+    };
+    struct tree tree;
+    struct program p;
+    tree_make(&tree);
+    make_folder(&tree, "41");
+    make_folder(&tree, "41/b");
+    make_folder(&tree, "7");
+    make_log(&tree, "41/a", 1, 1);
+    make_log(&tree, "7/a", 1, 1);
+    int before = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), in_fd;
+    assert_true(before >= 0);
+    assert_int_equal(chdir(in(&tree, "41")), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_true((in_fd = open("a", O_RDONLY | O_CLOEXEC)) >= 0);
+        start_between(&p, (const char *const[]){"export", rows[i].path, NULL}, in_fd, -1);
+        close(in_fd);
+        finish(&p);
+        expect_exit(&p, 0);
+        expect_text(p.out, rows[i].expected);
+        release(&p);
+    }
+    assert_int_equal(fchdir(before), 0);
+    close(before);
+    tree_remove(&tree);
+}
+
 /* Each folder's events are in order however many jobs there are, and each event is there once and whole. */
 static void jobs_keep_the_order_within_a_folder(void **state)
 {
@@ -529,6 +564,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_are_walked_oldest_files_first),
         cmocka_unit_test(the_folder_names_the_sensor_of_records_that_do_not),
+        cmocka_unit_test(the_working_folder_names_the_sensor_too),
         cmocka_unit_test(jobs_keep_the_order_within_a_folder),
         cmocka_unit_test(named_files_of_a_folder_stay_in_order_wherever_they_stand),
         cmocka_unit_test(patterns_are_taken_where_no_file_has_such_a_name),
