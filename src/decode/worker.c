@@ -11,17 +11,14 @@
 #include "decode/worker.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cbtap/arena.h"
 #include "cbtap/clock.h"
-#include "cbtap/log.h"
-#include "cbtap/notification.h"
-#include "cbtap/source.h"
 #include "decode/batch.h"
 #include "decode/poison.h"
+#include "decode/set_aside.h"
 
 struct cbt_worker {
     struct cbt_worker_context context;
@@ -106,54 +103,6 @@ void cbt_worker_set_poison(struct cbt_worker *w, struct cbt_poison *poison)
     cbt_poison_watch_init(&w->batch.watch, poison, w->context.index);
 }
 
-/* A part that cannot be decoded goes to the outlet of dead letters. */
-static int set_aside(struct cbt_worker *w, const struct cbt_part *part, const char *detail)
-{
-    int32_t sensor_id = w->batch.frame->env.sensor_id;
-    /* The record's own, as far as it can be read, where reading has not ended the process before. */
-    if (part->reason != CBT_DEAD_poison &&
-        (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT))
-        cbt_peek_sensor_id(part->data, (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id);
-    cbt_add(&w->context.stats->dead[part->reason], 1);
-    cbt_frame_note_dead(w->batch.frame, part->reason);
-    for (unsigned i = 0; i < w->context.outlet_count; i++)
-        if (w->context.outlets[i].takes_dead_letters)
-            return cbt_batch_add_dead(&w->batch, i, part, detail, sensor_id);
-    return CBT_OK;
-}
-
-/* Counts a part that is never decoded. */
-static int set_aside_undecoded(struct cbt_worker *w, const struct cbt_part *part)
-{
-    cbt_add(&w->context.stats->events[CBT_TYPE_NOTIFICATION], 1);
-    return set_aside(w, part, cbt_dead_reason_text(part->reason));
-}
-
-static bool no_growth(struct cbt_buf *buf, size_t bytes)
-{
-    (void)buf;
-    (void)bytes;
-    return false;
-}
-
-/* The smallest part that gives this event again: of a notification with several docs, itself with this one
- * alone. Where the arena is full, the whole part. */
-static struct cbt_part part_of(const struct cbt_part *part, const struct cbt_event *event)
-{
-    struct cbt_part own = *part;
-    if (event->notification == NULL || !cbt_note_has_others(event->notification))
-        return own;
-    size_t bytes = cbt_note_text_bytes(event->notification);
-    uint8_t *memory = cbt_arena_alloc(event->arena, bytes);
-    if (memory == NULL)
-        return own;
-    struct cbt_buf buf = {.begin = memory, .pos = memory, .end = memory + bytes, .grow = no_growth};
-    cbt_note_put_text(event->notification, &buf);
-    own.data = (struct cbt_text){memory, bytes};
-    own.in_body = false;
-    return own;
-}
-
 /* Encodes the event for every sink. What one sink cannot take is a dead letter, once. */
 static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct cbt_event *event)
 {
@@ -165,13 +114,11 @@ static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct 
             return rc;
         if (rc != 0 && !dead) {
             dead = true;
-            /* Before part_of, which may use the arena up itself. */
+            /* Now: what follows may use the arena up itself. */
             enum cbt_dead_reason reason = rc != CBT_ELIMIT          ? CBT_DEAD_malformed
                                           : event->arena->exhausted ? CBT_DEAD_too_complex
                                                                     : CBT_DEAD_record_too_large;
-            struct cbt_part own = part_of(part, event);
-            own.reason = reason;
-            if (set_aside(w, &own, err.text) != 0)
+            if (cbt_set_aside_event(&w->batch, part, event, reason, err.text) != 0)
                 return CBT_EIO;
         }
     }
@@ -196,7 +143,7 @@ static int process_event(struct cbt_worker *w, struct cbt_part *part, const stru
     struct cbt_err err = {0};
     if (cbt_decode_event(w->decoder, part->data, &w->batch.frame->env, &event, &part->reason, &err) != 0) {
         (*broken)++;
-        return set_aside(w, part, err.text);
+        return cbt_set_aside(&w->batch, part, err.text);
     }
     event.routing_key = w->batch.frame->routing_key;
     return emit(w, part, &event);
@@ -224,30 +171,11 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
         cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
         if (rc < 0) {
             (*broken)++;
-            return set_aside(w, part, err.text);
+            return cbt_set_aside(&w->batch, part, err.text);
         }
         if ((rc = emit(w, part, &event)) != 0)
             return rc;
     }
-}
-
-/* What is left of a message after too many parts, broken or not: from this part to the end, or all of it
- * where the part lies in inflated memory. */
-static int set_aside_rest(struct cbt_worker *w, struct cbt_part *part, enum cbt_dead_reason reason)
-{
-    const struct cbt_text *body = &w->batch.frame->body;
-    part->reason = reason;
-    const uint8_t *from = body->data + part->offset;
-    /* Within a zip the offset is the entry's, not the body's, even where a stored entry lies in the body. */
-    if (part->in_body && (part->data.data == from || part->data.data == from + sizeof(uint32_t))) {
-        part->data = (struct cbt_text){from, (size_t)(body->data + body->len - from)};
-        part->framing = CBT_FRAMING_BUNDLE;
-    } else {
-        part->data = *body;
-        part->framing = w->batch.frame->framing;
-    }
-    part->in_body = true;
-    return set_aside_undecoded(w, part);
 }
 
 static enum cbt_dead_reason spilled_reason(const struct cbt_frame *frame)
@@ -293,38 +221,6 @@ static void release_parts(struct cbt_worker *w)
     cbt_batch_hold(&w->batch, 0);
 }
 
-/* A frame at which the process has died so often that it is not decoded again. */
-static int set_aside_poison(struct cbt_worker *w, const struct cbt_frame *frame)
-{
-    char detail[128];
-    unsigned tries = (unsigned)atomic_load_explicit(&frame->suspect->tries, memory_order_relaxed);
-    snprintf(detail, sizeof(detail), "the process died %u times while it decoded this message", tries);
-    cbt_log_error("poison: the message is not decoded again but becomes a dead letter",
-                  CBT_S("message", cbt_poison_name((char[CBT_POISON_NAME_BYTES]){0}, &frame->suspect->id)),
-                  CBT_S("source", frame->receiver != NULL ? cbt_receiver_name(frame->receiver) : ""),
-                  CBT_I("bytes", frame->body.len), CBT_I("tries", tries));
-    const struct cbt_part whole = {.kind = CBT_PART_BROKEN,
-                                   .reason = CBT_DEAD_poison,
-                                   .data = frame->body,
-                                   .framing = frame->framing,
-                                   .in_body = true};
-    cbt_add(&w->context.stats->events[CBT_TYPE_NOTIFICATION], 1);
-    return set_aside(w, &whole, detail);
-}
-
-/* A frame of which its source knows that it cannot be decoded. */
-static int set_aside_broken(struct cbt_worker *w, const struct cbt_frame *frame)
-{
-    const struct cbt_part whole = {.kind = CBT_PART_BROKEN,
-                                   .reason = frame->broken_reason,
-                                   .data = frame->body,
-                                   .framing = frame->framing,
-                                   .in_body = true};
-    const char *detail = frame->broken_detail;
-    cbt_add(&w->context.stats->events[CBT_TYPE_NOTIFICATION], 1);
-    return set_aside(w, &whole, detail != NULL ? detail : cbt_dead_reason_text(frame->broken_reason));
-}
-
 /* Makes records of a frame's parts, all of them or as many as may be. */
 static int walk(struct cbt_worker *w, const struct cbt_frame *frame)
 {
@@ -337,9 +233,9 @@ static int walk(struct cbt_worker *w, const struct cbt_frame *frame)
     cbt_walk_start(w->walk, frame->body, frame->content_type, frame->framing);
     while (rc == CBT_OK && cbt_walk_next(w->walk, &part)) {
         if (broken == CBT_BROKEN_PARTS_MAX || (records == records_max && records_max != 0))
-            return set_aside_rest(w, &part,
-                                  broken == CBT_BROKEN_PARTS_MAX ? CBT_DEAD_too_many_broken
-                                                                 : CBT_DEAD_too_many_records);
+            return cbt_set_aside_rest(&w->batch, &part,
+                                      broken == CBT_BROKEN_PARTS_MAX ? CBT_DEAD_too_many_broken
+                                                                     : CBT_DEAD_too_many_records);
         records++;
         charge_parts(w);
         if (part.kind == CBT_PART_EVENT) {
@@ -348,7 +244,7 @@ static int walk(struct cbt_worker *w, const struct cbt_frame *frame)
             rc = process_notification(w, &part, filter, &broken);
         } else {
             broken++;
-            rc = set_aside_undecoded(w, &part);
+            rc = cbt_set_aside_undecoded(&w->batch, &part);
         }
     }
     return rc;
@@ -361,9 +257,9 @@ static bool process(struct cbt_worker *w, struct cbt_frame *frame)
         return false;
     int rc = CBT_OK;
     if (!skip(w, frame))
-        rc = frame->broken                              ? set_aside_broken(w, frame)
+        rc = frame->broken                              ? cbt_set_aside_broken(&w->batch)
              : cbt_poison_begin(&w->batch.watch, frame) ? walk(w, frame)
-                                                        : set_aside_poison(w, frame);
+                                                        : cbt_set_aside_poison(&w->batch);
     release_parts(w);
     cbt_poison_end(&w->batch.watch, rc == CBT_OK);
     if (rc != CBT_OK)
