@@ -35,9 +35,10 @@ struct cbt_args {
 
 struct cbt_command {
     const char *name;
-    const char *usage;   /* "[-c FILE] ..." */
-    const char *summary; /* one line */
-    const char *text;    /* the help page; NULL: not built in this version */
+    const char *usage;    /* "[-c FILE] ..." */
+    const char *summary;  /* one line */
+    const char *text;     /* the help page; NULL: not built in this version */
+    const char *examples; /* and its end: a literal may have 4095 bytes */
     /* What it knows of cbt_args besides --help: 'c' -c and -s, 'd' that -c has a default, 'k' --connect,
      * 'p' --print, 'm' --configuration-md, 'e' --events-md, 'F' --format, 'P' --profile, 'H' --header, 'N'
      * --notification, 'q' --quiet, 'R' --reason, 'S' --source, 'T' --since, 'U' --until, 't' --type, 'O'

@@ -30,7 +30,9 @@ static const char run_text[] =
     "                   take effect, and kafka.ssl.* files that have changed; for the rest it says what\n"
     "                   needs a restart. The files of tls.* need no signal: each connection reads them anew\n"
     "  SIGUSR1          writes a summary of the counters to the log\n"
-    "\n"
+    "\n";
+
+static const char run_examples[] =
     "Examples:\n"
     "  cbtap run\n"
     "  cbtap run -c ./cbtap.conf -s cbtap.log.level=debug -s sink.kafka.kafka.linger.ms=50\n"
@@ -50,7 +52,9 @@ static const char check_text[] =
     "  --print               writes the effective configuration to standard output: every key, defaults "
     "filled\n"
     "                        in, secrets masked\n"
-    "\n"
+    "\n";
+
+static const char check_examples[] =
     "Examples:\n"
     "  cbtap check --connect\n"
     "  cbtap check -c ./cbtap.conf --print\n"
@@ -78,7 +82,9 @@ static const char tail_text[] =
     "many. It ends with Ctrl-C, or when the reader has left. Nothing is acknowledged, so what is shown is "
     "no\n"
     "proof of delivery.\n"
-    "\n"
+    "\n";
+
+static const char tail_examples[] =
     "Examples:\n"
     "  cbtap tail --type netconn,procstart --host 'web-*'\n"
     "  cbtap tail --format json -n 100 | jq -r .type | sort | uniq -c\n"
@@ -131,7 +137,9 @@ static const char export_text[] =
     "  -c FILE               a configuration; there is no default. These count: server_name, server_url,\n"
     "                        frame_max_bytes and log.* of [cbtap], [decode] and [filter]\n" SET_OPTION
     "  --help                this page\n"
-    "\n"
+    "\n";
+
+static const char export_examples[] =
     "Examples:\n"
     "  cbtap export 7/*.log > events.ndjson\n"
     "  cbtap export --format csv --type netconn --to netconn.csv 7\n"
@@ -172,7 +180,9 @@ static const char dlq_text[] =
     "  --all                 replay: all that there are at the start\n"
     "  --from PARTITION:OFFSET\n"
     "                        replay: all, of that partition those from there on; may be given often\n"
-    "  --dry-run             replay: sends nothing, and says what would come of each\n" COMMON_OPTIONS "\n"
+    "  --dry-run             replay: sends nothing, and says what would come of each\n" COMMON_OPTIONS "\n";
+
+static const char dlq_examples[] =
     "Examples:\n"
     "  cbtap dlq list --since 2h\n"
     "  cbtap dlq show 0:1201\n"
@@ -193,23 +203,25 @@ static const char help_text[] =
     "\n"
     "  --configuration-md    writes the reference of all configuration keys (Markdown)\n"
     "  --events-md           writes the reference of all events and their keys (Markdown)\n"
-    "\n"
-    "Examples:\n"
-    "  cbtap help run\n"
-    "  cbtap check --help\n"
-    "  cbtap help --configuration-md\n"
-    "\n"
-    "Exit status: 0, or 2 for an unknown command.\n";
+    "\n";
+
+static const char help_examples[] = "Examples:\n"
+                                    "  cbtap help run\n"
+                                    "  cbtap check --help\n"
+                                    "  cbtap help --configuration-md\n"
+                                    "\n"
+                                    "Exit status: 0, or 2 for an unknown command.\n";
 
 const struct cbt_command cbt_commands[] = {
-    {"run", "[-c FILE] [-s KEY=VALUE]...", "the daemon, in the foreground", run_text, "cd", cbt_cmd_run},
+    {"run", "[-c FILE] [-s KEY=VALUE]...", "the daemon, in the foreground", run_text, run_examples, "cd",
+     cbt_cmd_run},
     {"check", "[-c FILE] [-s KEY=VALUE]... [--connect] [--print]",
-     "validates the configuration; --connect reaches every source and sink", check_text, "cdkp",
-     cbt_cmd_check},
+     "validates the configuration; --connect reaches every source and sink", check_text, check_examples,
+     "cdkp", cbt_cmd_check},
     {"tail",
      "[-c FILE] [-s KEY=VALUE]... [--source NAME] [--type T,...] [--host GLOB]\n"
      "                  [--format table|json] [-n N] [--quiet]",
-     "live events on the terminal", tail_text, "cdStOFnq", cbt_cmd_tail},
+     "live events on the terminal", tail_text, tail_examples, "cdStOFnq", cbt_cmd_tail},
     {"export",
      "[-c FILE] [-s KEY=VALUE]... [--format FORMAT] [--profile PROFILE]\n"
      "                    [--fields F,...] [--type T,...] [--host PATTERN] [--since TIME]\n"
@@ -217,15 +229,17 @@ const struct cbt_command cbt_commands[] = {
      "NAME=VALUE]... "
      "[--notification KEY] [--quiet] "
      "PATH...",
-     "turns files into their events, without a server", export_text, "cFPitOTUojxlHNqw", cbt_cmd_export},
+     "turns files into their events, without a server", export_text, export_examples, "cFPitOTUojxlHNqw",
+     cbt_cmd_export},
     {"dlq",
      "list|show|replay [-c FILE] [-s KEY=VALUE]... [--reason R] [--source S] [--since TIME] [-n N]\n"
      "                 [--format table|json] [--raw] [--all] [--from PARTITION:OFFSET]... [--dry-run] "
      "[WHERE]...",
-     "looks at dead letters and sends them through again", dlq_text, "cdRSTnFrayfw", cbt_cmd_dlq},
-    {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, "", NULL},
-    {"version", "", "the version", version_text, "", cbt_cmd_version},
-    {"help", "[COMMAND]", "explains a command", help_text, "mew", cbt_cmd_help},
+     "looks at dead letters and sends them through again", dlq_text, dlq_examples, "cdRSTnFrayfw",
+     cbt_cmd_dlq},
+    {"migrate", "", "makes a cbtap.conf from a cb-event-forwarder.conf", NULL, NULL, "", NULL},
+    {"version", "", "the version", version_text, "", "", cbt_cmd_version},
+    {"help", "[COMMAND]", "explains a command", help_text, help_examples, "mew", cbt_cmd_help},
 };
 const size_t cbt_command_count = sizeof cbt_commands / sizeof cbt_commands[0];
 

@@ -48,7 +48,7 @@ void cbt_print_help(const struct cbt_command *command, FILE *out)
     }
     fprintf(out, "Usage: cbtap %s%s%s\n\n", command->name, *command->usage ? " " : "", command->usage);
     if (command->text)
-        fputs(command->text, out);
+        fprintf(out, "%s%s", command->text, command->examples);
     else
         fprintf(out, "%s: is not built in this version (" CBTAP_VERSION ").\n", command->summary);
 }
