@@ -14,6 +14,7 @@
 #include "cbtap/decode.h"
 #include "cbtap/format.h"
 #include "cli/cli.h"
+#include "decode/selection.h"
 
 /* ---- export_scan.c: the entries of a folder, in order, in bounded memory ---- */
 
@@ -149,9 +150,7 @@ struct cbt_export {
     void *format_self;
     bool lengths; /* sensor events are written as a bundle, not as lines */
     struct cbt_filter *filter;
-    const char *host;           /* --host; NULL: all */
-    int64_t since_ms, until_ms; /* events of [since, until); without both, all */
-    bool timed;                 /* there is a since or an until */
+    struct cbt_selection selection; /* --host, --since, --until */
     unsigned jobs;
     struct cbt_export_walk *files;
     struct cbt_export_follow *follow; /* NULL: there is one round */

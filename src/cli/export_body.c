@@ -4,13 +4,10 @@
  * before validity is judged, a part that cannot be decoded is reported and its neighbours go on, and after
  * 100 such parts the rest of the body is one.
  */
-#include <fnmatch.h>
 #include <string.h>
 
 #include "cbtap/log.h"
 #include "cli/export.h"
-
-#define HOST_MAX_BYTES 512 /* longer than any name in the DNS */
 
 static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
 /* Said, so that what begins like JSON is not taken for a notification: these have an option of their own. */
@@ -60,28 +57,12 @@ static int append(struct cbt_export_job *job, const struct cbt_event *event, str
     return 0;
 }
 
-/* --host, --since and --until. An event of which they cannot be told is none of those asked for. */
-static bool is_wanted(const struct cbt_export *x, const struct cbt_event *event)
-{
-    if (x->timed && (event->unix_ms == 0 || event->unix_ms < x->since_ms || event->unix_ms >= x->until_ms))
-        return false;
-    if (x->host == NULL)
-        return true;
-    char host[HOST_MAX_BYTES];
-    const struct cbt_text *name = &event->env.host_name;
-    size_t len = name->len < sizeof host ? name->len : sizeof host - 1;
-    if (len > 0)
-        memcpy(host, name->data, len);
-    host[len] = '\0';
-    return fnmatch(x->host, host, FNM_CASEFOLD) == 0;
-}
-
 static bool emit(struct cbt_export_job *job, const struct cbt_export_place *place, struct cbt_part *part,
                  const struct cbt_event *event)
 {
     struct cbt_export_count *count = &job->counts[event->type];
     struct cbt_err err = {0};
-    if (!is_wanted(job->x, event)) {
+    if (!cbt_selection_takes(&job->x->selection, event)) {
         count->filtered++;
         return true;
     }

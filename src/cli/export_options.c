@@ -98,13 +98,14 @@ static int take_time(const char *option, const char *text, int64_t *ret_unix_ms)
 static int take_filters(struct cbt_export *x)
 {
     const struct cbt_args *args = x->args;
-    x->host = args->host;
-    x->since_ms = INT64_MIN;
-    x->until_ms = INT64_MAX;
-    x->timed = args->since || args->until;
-    int status = take_time("--since", args->since, &x->since_ms);
+    struct cbt_selection *selection = &x->selection;
+    *selection = (struct cbt_selection){.host = args->host,
+                                        .timed = args->since || args->until,
+                                        .since_ms = INT64_MIN,
+                                        .until_ms = INT64_MAX};
+    int status = take_time("--since", args->since, &selection->since_ms);
     if (status == 0)
-        status = take_time("--until", args->until, &x->until_ms);
+        status = take_time("--until", args->until, &selection->until_ms);
     if (status == 0 && args->follow && cbt_export_is_sink(args->to))
         status = usage("--follow",
                        "is for stdout and files: to a sink the daemon does that, with a source of type "
@@ -112,13 +113,13 @@ static int take_filters(struct cbt_export *x)
     for (size_t i = 0; i < args->word_count && args->follow && status == 0; i++)
         if (strcmp(args->words[i], "-") == 0)
             status = usage("--follow", "does not go with standard input");
-    if (status == 0 && args->remove && (x->timed || x->host || args->types))
+    if (status == 0 && args->remove && (selection->timed || args->host || args->types))
         status = usage("--remove", "would remove what --type, --host, --since or --until leave out");
-    if (status == 0 && cbt_export_is_sink(args->to) && (x->timed || x->host))
+    if (status == 0 && cbt_export_is_sink(args->to) && (selection->timed || args->host))
         status = usage("--to",
                        "a sink takes every event of the types asked for: --host, --since and --until are for "
                        "stdout and files");
-    if (status == 0 && x->since_ms >= x->until_ms)
+    if (status == 0 && selection->since_ms >= selection->until_ms)
         status = usage("--until", "is not later than --since: no event is between them");
     return status;
 }
@@ -160,7 +161,5 @@ int cbt_export_options(struct cbt_export *x, const char **ret_format, const char
         return usage("--notification", "a routing key has 1 to 255 bytes");
     if (args->header_count > 0)
         return usage("--header", "has no effect on notifications: it belongs to sensor events");
-    if (args->host)
-        return usage("--host", "has no effect on notifications: it belongs to sensor events");
     return 0;
 }

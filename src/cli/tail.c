@@ -106,8 +106,6 @@ static int open_chain(struct cbt_tail *tail, const char *format, struct cbt_err 
                                     .colours = tail->out.is_terminal && (!no_color || !*no_color)};
     rc = open_format(tail, err);
     if (rc == 0)
-        rc = cbt_format_find("json")->open(&tail->json, &tail->options, err);
-    if (rc == 0)
         rc = cbt_filter_new(&tail->filter, types ? types : filter->types, types ? "" : filter->drop, err);
     if (rc != 0 && types && !tail->filter)
         cbt_err_prefix(err, "--type");
@@ -145,7 +143,6 @@ static void tear_down(struct cbt_tail *tail)
     }
     if (tail->format_self)
         tail->format->close(tail->format_self);
-    cbt_format_find("json")->close(tail->json);
     cbt_filter_free(tail->filter);
     cbt_walk_free(tail->walk);
     cbt_decoder_free(tail->decoder);
@@ -259,7 +256,7 @@ static void catch_signals(void)
 
 int cbt_cmd_tail(const struct cbt_args *args)
 {
-    struct cbt_tail tail = {.args = args};
+    struct cbt_tail tail = {.args = args, .selection.host = args->host};
     struct cbt_err err;
     catch_signals();
     int status = set_up(&tail);

@@ -9,6 +9,7 @@
 #include "cbtap/format.h"
 #include "cbtap/frame.h"
 #include "cli/cli.h"
+#include "decode/selection.h"
 
 /* ---- tail_out.c: standard output, which is never waited for ---- */
 
@@ -63,9 +64,9 @@ struct cbt_tail {
     char listens_to[160]; /* of the connection: for people */
     const struct cbt_format *format;
     void *format_self;
-    void *json; /* an instance of the json format, to find a notification's host by */
     struct cbt_format_options options;
     struct cbt_filter *filter;
+    struct cbt_selection selection; /* --host */
     struct cbt_walk *walk;
     struct cbt_decoder *decoder;
     struct cbt_tail_out out;

@@ -3,16 +3,13 @@
  * tail: from a message to lines, as a worker of the daemon decodes it (decode/worker.c). What the output has
  * no room for is decoded all the same, for only then is it known how many events are skipped.
  */
-#include <fnmatch.h>
 #include <string.h>
 
 #include "cbtap/log.h"
 #include "cli/tail.h"
 #include "decode/limits.h"
-#include "format/cells.h"
 
-#define HOST_BYTES_MAX 1024
-#define ESCAPE_BYTES   6u /* \u009b */
+#define ESCAPE_BYTES 6u /* \u009b */
 
 bool cbt_tail_done(const struct cbt_tail *tail)
 {
@@ -26,35 +23,6 @@ static void leave_out(struct cbt_tail *tail, const struct cbt_part *part, const 
         text = cbt_dead_reason_text(part->reason);
     tail->broken++;
     cbt_log_debug("left out", CBT_S("reason", cbt_dead_reason_name(part->reason)), CBT_S("text", text));
-}
-
-static bool host_matches(const struct cbt_tail *tail, struct cbt_text name)
-{
-    char host[HOST_BYTES_MAX + 1];
-    size_t len = name.len < HOST_BYTES_MAX ? name.len : HOST_BYTES_MAX;
-    if (len > 0)
-        memcpy(host, name.data, len);
-    host[len] = '\0';
-    /* Windows does not tell the cases of a host's name apart, nor does DNS. */
-    return fnmatch(tail->args->host, host, FNM_CASEFOLD) == 0;
-}
-
-static bool is_wanted(const struct cbt_tail *tail, const struct cbt_event *event)
-{
-    static const struct cbt_text keys[] = {{(const uint8_t *)"computer_name", 13},
-                                           {(const uint8_t *)"hostname", 8}};
-    if (!tail->args->host)
-        return true;
-    if (event->type != CBT_TYPE_NOTIFICATION)
-        return host_matches(tail, event->env.host_name);
-    size_t mark = event->arena->used;
-    struct cbt_cells cells;
-    bool wanted = false;
-    if (cbt_cells_cut(tail->json, event, &cells, NULL) == 0)
-        for (size_t i = 0; i < 2 && !wanted; i++)
-            wanted = host_matches(tail, cbt_cell_find(&cells, keys[i]).text);
-    cbt_arena_rewind(event->arena, mark);
-    return wanted;
 }
 
 /* Bytes of a control character that JSON need not escape and some terminals obey (DEL, and C1 as UTF-8); 0:
@@ -100,7 +68,7 @@ static void show(struct cbt_tail *tail, struct cbt_part *part, const struct cbt_
 {
     struct cbt_buf *buf = &tail->out.buf;
     struct cbt_err err = {0};
-    if (!is_wanted(tail, event))
+    if (!cbt_selection_takes(&tail->selection, event))
         return;
     if (cbt_tail_out_pending(&tail->out) >= CBT_TAIL_PENDING_BYTES_MAX &&
         (!cbt_tail_out_flush(&tail->out, 0) ||

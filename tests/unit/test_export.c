@@ -280,6 +280,24 @@ static void notifications_are_read_line_by_line(void **state)
     config_file_remove(&file);
 }
 
+static void notifications_are_of_the_hosts_that_they_name(void **state)
+{
+    (void)state;
+    struct config_file file =
+        file_of_text("{\"hostname\":\"DC-7\",\"a\":1}\n"
+                     "{\"docs\":[{\"hostname\":\"dc-8\",\"a\":2},{\"hostname\":\"web-7\"}]}\n"
+                     "{\"a\":3}\n");
+    struct program p;
+    RUN(&p, "export", "--notification", "watchlist.hit", "--host", "dc-*", file.path);
+    expect_exit(&p, 0);
+    assert_int_equal(count_of(p.out, "\n"), 2);
+    expect_text(p.out, "\"a\":1");
+    expect_text(p.out, "\"a\":2");
+    expect_text(p.err, "info exported type=watchlist.hit events=2 dead_letters=0 filtered=2\n");
+    release(&p);
+    config_file_remove(&file);
+}
+
 static void each_notification_is_a_message_of_its_own(void **state)
 {
     (void)state;
@@ -676,6 +694,7 @@ int main(void)
         cmocka_unit_test(configuration_counts_and_needs_no_source_or_sink),
         cmocka_unit_test(words_behind_two_dashes_are_files),
         cmocka_unit_test(notifications_are_read_line_by_line),
+        cmocka_unit_test(notifications_are_of_the_hosts_that_they_name),
         cmocka_unit_test(each_notification_is_a_message_of_its_own),
         cmocka_unit_test(json_without_a_routing_key_is_told_apart),
         cmocka_unit_test(a_bundle_that_begins_like_json_is_a_bundle),
