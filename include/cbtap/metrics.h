@@ -41,7 +41,9 @@ struct cbt_stats {
     _Atomic uint64_t counters[CBT_COUNTERS];
 #define CBT_BY(id, scope, name, label, count, help) _Atomic uint64_t id[count];
 #include "cbtap/metrics.def"
-    _Atomic uint64_t submitted_records[8]; /* [CBT_SINKS_MAX] events handed to each sink, a worker's */
+    _Atomic uint64_t submitted_records[8];      /* [CBT_SINKS_MAX] events handed to each sink, a worker's */
+    _Atomic uint64_t filtered_types[CBT_TYPES]; /* filtered by type instead of reason, a worker's */
+    _Atomic uint64_t dead_types[CBT_TYPES];     /* and dead */
     struct cbt_histogram histograms[CBT_HISTOGRAMS];
     _Atomic int64_t gauge_connected;      /* a receiver's: 0 or 1 */
     _Atomic int64_t gauge_queue_messages; /* a receiver's: backlog, -1 unknown */
@@ -65,6 +67,18 @@ static inline void cbt_add(_Atomic uint64_t *counter, uint64_t n)
 static inline void cbt_count(struct cbt_stats *stats, enum cbt_counter counter, uint64_t n)
 {
     cbt_add(&stats->counters[counter], n);
+}
+static inline void cbt_count_filtered(struct cbt_stats *stats, enum cbt_event_type type,
+                                      enum cbt_filtered_reason reason)
+{
+    cbt_add(&stats->filtered[reason], 1);
+    cbt_add(&stats->filtered_types[type], 1);
+}
+static inline void cbt_count_dead(struct cbt_stats *stats, enum cbt_event_type type,
+                                  enum cbt_dead_reason reason)
+{
+    cbt_add(&stats->dead[reason], 1);
+    cbt_add(&stats->dead_types[type], 1);
 }
 
 /* @thread the owner */

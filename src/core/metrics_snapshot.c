@@ -45,6 +45,10 @@ static void copy_stats(struct cbt_stats_view *view, const struct cbt_stats *stat
 #include "cbtap/metrics.def"
     for (unsigned i = 0; i < sizeof(view->submitted_records) / sizeof(view->submitted_records[0]); i++)
         view->submitted_records[i] = load(&stats->submitted_records[i]);
+    for (unsigned i = 0; i < CBT_TYPES; i++) {
+        view->filtered_types[i] = load(&stats->filtered_types[i]);
+        view->dead_types[i] = load(&stats->dead_types[i]);
+    }
     for (unsigned i = 0; i < sizeof(read_last) / sizeof(read_last[0]); i++)
         view->counters[read_last[i]] = load(&stats->counters[read_last[i]]);
     for (unsigned i = 0; i < CBT_TYPES; i++)
@@ -75,6 +79,10 @@ static void sum_view(struct cbt_stats_view *sum, const struct cbt_stats_view *vi
 #include "cbtap/metrics.def"
     for (unsigned i = 0; i < sizeof(sum->submitted_records) / sizeof(sum->submitted_records[0]); i++)
         sum->submitted_records[i] += view->submitted_records[i];
+    for (unsigned i = 0; i < CBT_TYPES; i++) {
+        sum->filtered_types[i] += view->filtered_types[i];
+        sum->dead_types[i] += view->dead_types[i];
+    }
 
     sum->connected = sum->connected && view->connected;
     /* Receivers of one section read one queue: each tells the same backlog, or an older one. */

@@ -62,6 +62,7 @@ struct cbt_stats_view {
 #define CBT_BY(id, scope, name, label, count, help) uint64_t id[count];
 #include "cbtap/metrics.def"
     uint64_t submitted_records[8];
+    uint64_t filtered_types[CBT_TYPES], dead_types[CBT_TYPES];
     struct cbt_histogram_view {
         uint64_t buckets[CBT_HISTOGRAM_BUCKETS];
         uint64_t sum_ns;

@@ -10,7 +10,8 @@
 #include "cbtap/source.h"
 #include "decode/poison.h"
 
-int cbt_set_aside(struct cbt_batch *batch, const struct cbt_part *part, const char *detail)
+int cbt_set_aside(struct cbt_batch *batch, const struct cbt_part *part, enum cbt_event_type type,
+                  const char *detail)
 {
     const struct cbt_worker_context *context = batch->context;
     int32_t sensor_id = batch->frame->env.sensor_id;
@@ -18,7 +19,7 @@ int cbt_set_aside(struct cbt_batch *batch, const struct cbt_part *part, const ch
     if (part->reason != CBT_DEAD_poison &&
         (part->kind == CBT_PART_EVENT || part->framing == CBT_FRAMING_EVENT))
         cbt_peek_sensor_id(part->data, (struct cbt_text){0}, CBT_FRAMING_EVENT, &sensor_id);
-    cbt_add(&context->stats->dead[part->reason], 1);
+    cbt_count_dead(context->stats, type, part->reason);
     cbt_frame_note_dead(batch->frame, part->reason);
     for (unsigned i = 0; i < context->outlet_count; i++)
         if (context->outlets[i].takes_dead_letters)
@@ -56,13 +57,13 @@ int cbt_set_aside_event(struct cbt_batch *batch, const struct cbt_part *part, co
 {
     struct cbt_part own = part_of(part, event);
     own.reason = reason;
-    return cbt_set_aside(batch, &own, detail);
+    return cbt_set_aside(batch, &own, event->type, detail);
 }
 
 static int set_aside_counted(struct cbt_batch *batch, const struct cbt_part *part, const char *detail)
 {
     cbt_add(&batch->context->stats->events[CBT_TYPE_NOTIFICATION], 1);
-    return cbt_set_aside(batch, part, detail);
+    return cbt_set_aside(batch, part, CBT_TYPE_NOTIFICATION, detail);
 }
 
 int cbt_set_aside_undecoded(struct cbt_batch *batch, const struct cbt_part *part)

@@ -6,8 +6,9 @@
 
 #include "decode/batch.h"
 
-/* A part of the frame at hand, which is counted among the events already. */
-int cbt_set_aside(struct cbt_batch *batch, const struct cbt_part *part, const char *detail);
+/* A part of the frame at hand, which is counted among the events of its type already. */
+int cbt_set_aside(struct cbt_batch *batch, const struct cbt_part *part, enum cbt_event_type type,
+                  const char *detail);
 /* An event that a sink cannot take, as the smallest part that gives it again. */
 int cbt_set_aside_event(struct cbt_batch *batch, const struct cbt_part *part, const struct cbt_event *event,
                         enum cbt_dead_reason reason, const char *detail);

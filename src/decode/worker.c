@@ -132,18 +132,18 @@ static int process_event(struct cbt_worker *w, struct cbt_part *part, const stru
     enum cbt_event_type type = cbt_peek_type(part->data);
     cbt_add(&stats->events[type], 1);
     if (type == CBT_TYPE_stats) {
-        cbt_add(&stats->filtered[CBT_FILTERED_deprecated], 1);
+        cbt_count_filtered(stats, type, CBT_FILTERED_deprecated);
         return CBT_OK;
     }
     if (!cbt_filter_takes(filter, type)) {
-        cbt_add(&stats->filtered[CBT_FILTERED_type], 1);
+        cbt_count_filtered(stats, type, CBT_FILTERED_type);
         return CBT_OK;
     }
     struct cbt_event event;
     struct cbt_err err = {0};
     if (cbt_decode_event(w->decoder, part->data, &w->batch.frame->env, &event, &part->reason, &err) != 0) {
         (*broken)++;
-        return cbt_set_aside(&w->batch, part, err.text);
+        return cbt_set_aside(&w->batch, part, type, err.text);
     }
     event.routing_key = w->batch.frame->routing_key;
     return emit(w, part, &event);
@@ -157,7 +157,7 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
     struct cbt_text type;
     if (cbt_notification_type(w->decoder, routing_key, &type) && !cbt_filter_takes_name(filter, type)) {
         cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
-        cbt_add(&stats->filtered[CBT_FILTERED_type], 1);
+        cbt_count_filtered(stats, CBT_TYPE_NOTIFICATION, CBT_FILTERED_type);
         return CBT_OK;
     }
     size_t cursor = 0;
@@ -171,7 +171,7 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
         cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
         if (rc < 0) {
             (*broken)++;
-            return cbt_set_aside(&w->batch, part, err.text);
+            return cbt_set_aside(&w->batch, part, CBT_TYPE_NOTIFICATION, err.text);
         }
         if ((rc = emit(w, part, &event)) != 0)
             return rc;
@@ -191,9 +191,9 @@ static bool skip(struct cbt_worker *w, const struct cbt_frame *frame)
         return false;
     cbt_add(&stats->events[CBT_TYPE_NOTIFICATION], 1);
     if (frame->unwanted)
-        cbt_add(&stats->filtered[CBT_FILTERED_unmatched_routing_key], 1);
+        cbt_count_filtered(stats, CBT_TYPE_NOTIFICATION, CBT_FILTERED_unmatched_routing_key);
     else
-        cbt_add(&stats->dead[spilled_reason(frame)], 1);
+        cbt_count_dead(stats, CBT_TYPE_NOTIFICATION, spilled_reason(frame));
     return true;
 }
 

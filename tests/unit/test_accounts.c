@@ -244,6 +244,8 @@ static void expect_accounts(struct bed *bed, struct cbt_text body, const struct 
     for (unsigned i = 0; i < CBT_DEAD_COUNT; i++)
         if (atomic_load(&stats->dead[i]) - dead[i] != expected->dead[i])
             fail_msg("%s: not %u", cbt_dead_reason_name(i), expected->dead[i]);
+    assert_int_equal(sum(stats->filtered_types, CBT_TYPES), sum(stats->filtered, CBT_FILTERED_COUNT));
+    assert_int_equal(sum(stats->dead_types, CBT_TYPES), sum(stats->dead, CBT_DEAD_COUNT));
 }
 
 static void expect_all_dead_again(struct bed *bed)
