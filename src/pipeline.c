@@ -27,6 +27,12 @@ int cbt_pipeline_new(struct cbt_pipeline **ret_pipeline, const struct cbt_config
     return CBT_OK;
 }
 
+void cbt_pipeline_select(struct cbt_pipeline *p, const struct cbt_selection *selection)
+{
+    for (unsigned i = 0; i < p->worker_count; i++)
+        cbt_worker_set_selection(p->workers[i], selection);
+}
+
 void cbt_pipeline_free(struct cbt_pipeline *p)
 {
     if (p == NULL)

@@ -8,11 +8,16 @@
 #include "cbtap/metrics.h"
 
 struct cbt_pipeline;
+struct cbt_selection;
 
 /* Builds everything, without starting a thread or touching a peer. `config` must outlive the pipeline.
  * @thread main */
 int cbt_pipeline_new(struct cbt_pipeline **ret_pipeline, const struct cbt_config *config,
                      struct cbt_err *err);
+
+/* Which of the events that the filter takes are wanted; without this, all. It must outlive the pipeline.
+ * @thread main, before start */
+void cbt_pipeline_select(struct cbt_pipeline *pipeline, const struct cbt_selection *selection);
 
 /* Starts sinks, workers, receivers, in that order, and the HTTP listener. @thread main */
 int cbt_pipeline_start(struct cbt_pipeline *pipeline, struct cbt_err *err);

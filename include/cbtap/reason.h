@@ -30,7 +30,8 @@
 #define CBT_FILTERED_REASONS(X)                                                                              \
     X(type, "the filter leaves the type out")                                                                \
     X(deprecated, "stats records are deprecated and empty")                                                  \
-    X(unmatched_routing_key, "the queue is bound to a routing key that is not configured (an old binding)")
+    X(unmatched_routing_key, "the queue is bound to a routing key that is not configured (an old binding)")  \
+    X(selection, "--host, --since or --until of cbtap export leave it out; the daemon has no such thing")
 
 #define CBT_DROPPED_REASONS(X)                                                                               \
     X(budget, "the share of inflight_bytes reserved for PUBSUB was full")                                    \

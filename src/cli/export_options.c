@@ -115,10 +115,6 @@ static int take_filters(struct cbt_export *x)
             status = usage("--follow", "does not go with standard input");
     if (status == 0 && args->remove && (selection->timed || args->host || args->types))
         status = usage("--remove", "would remove what --type, --host, --since or --until leave out");
-    if (status == 0 && cbt_export_is_sink(args->to) && (selection->timed || args->host))
-        status = usage("--to",
-                       "a sink takes every event of the types asked for: --host, --since and --until are for "
-                       "stdout and files");
     if (status == 0 && selection->since_ms >= selection->until_ms)
         status = usage("--until", "is not later than --since: no event is between them");
     return status;

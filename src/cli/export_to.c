@@ -188,6 +188,7 @@ int cbt_export_to_sink(struct cbt_export *x)
         return CBT_EXIT_FAILED;
     }
     feed->x = x;
+    feed->feed.selection = &x->selection;
     feed->job.x = x;
     int rc = configure(x, &sink, &err);
     x->jobs = 1; /* that reads; --jobs are the workers */

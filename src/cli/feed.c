@@ -64,8 +64,10 @@ int cbt_feed_start(struct cbt_feed_run *run, const struct cbt_config *config, co
     sigaddset(&run->signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &run->signals, &run->before);
     int rc = cbt_pipeline_new(&run->pipeline, &run->config, err);
-    if (rc == CBT_OK)
+    if (rc == CBT_OK) {
+        cbt_pipeline_select(run->pipeline, feed->selection);
         rc = cbt_pipeline_start(run->pipeline, err);
+    }
     if (rc != CBT_OK) {
         cbt_pipeline_free(run->pipeline);
         run->pipeline = NULL;

@@ -15,7 +15,8 @@
 /* The head of the source's own structure. */
 struct cbt_feed {
     struct cbt_receiver *receiver;
-    _Atomic bool done; /* everything was read, as far as it can be, and is settled */
+    _Atomic bool done;                     /* everything was read, as far as it can be, and is settled */
+    const struct cbt_selection *selection; /* of what it reads; NULL: all */
 };
 
 /* What a source without a connection has to say to most of struct cbt_source. @thread receiver */

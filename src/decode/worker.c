@@ -27,6 +27,7 @@ struct cbt_worker {
     _Atomic bool quit;
     _Atomic bool idle;
     const struct cbt_filter *_Atomic filter;
+    const struct cbt_selection *selection; /* NULL: all */
     struct cbt_alarm alarm;
     struct cbt_ring **lanes; /* [receivers] */
     struct cbt_walk *walk;
@@ -98,15 +99,25 @@ void cbt_worker_set_filter(struct cbt_worker *w, const struct cbt_filter *filter
     atomic_store_explicit(&w->filter, filter, memory_order_release);
 }
 
+void cbt_worker_set_selection(struct cbt_worker *w, const struct cbt_selection *selection)
+{
+    w->selection = selection;
+}
+
 void cbt_worker_set_poison(struct cbt_worker *w, struct cbt_poison *poison)
 {
     cbt_poison_watch_init(&w->batch.watch, poison, w->context.index);
 }
 
-/* Encodes the event for every sink. What one sink cannot take is a dead letter, once. */
+/* Encodes the event, if it is wanted, for every sink. What one sink cannot take is a dead letter, once. */
 static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct cbt_event *event)
 {
+    const struct cbt_selection *selection = w->selection;
     bool dead = false;
+    if (__builtin_expect(selection != NULL, 0) && !cbt_selection_takes(selection, event)) {
+        cbt_count_filtered(w->context.stats, event->type, CBT_FILTERED_selection);
+        return CBT_OK;
+    }
     for (unsigned i = 0; i < w->context.outlet_count; i++) {
         struct cbt_err err = {0};
         int rc = cbt_batch_add_event(&w->batch, i, event, &err);

@@ -11,6 +11,7 @@
 #include "cbtap/ring.h"
 #include "cbtap/settle.h"
 #include "cbtap/sink.h"
+#include "decode/selection.h"
 
 /* A sink with what a worker needs to feed it. */
 struct cbt_outlet {
@@ -50,6 +51,8 @@ const struct cbt_stats *cbt_worker_stats(const struct cbt_worker *worker);
 struct cbt_alarm *cbt_worker_alarm(struct cbt_worker *worker);
 /* @thread main, before start */
 void cbt_worker_set_lane(struct cbt_worker *worker, unsigned receiver, struct cbt_ring *lane);
+/* Which of the events that the filter takes are wanted; NULL: all. @thread main, before start */
+void cbt_worker_set_selection(struct cbt_worker *worker, const struct cbt_selection *selection);
 /* NULL: none. @thread main, before start */
 void cbt_worker_set_poison(struct cbt_worker *worker, struct cbt_poison *poison);
 int cbt_worker_start(struct cbt_worker *worker, struct cbt_err *err);

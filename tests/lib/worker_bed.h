@@ -24,6 +24,7 @@ struct worker_bed {
     struct cbt_stats *stats;
     struct cbt_budget budget;
     struct cbt_filter *filter;
+    const struct cbt_selection *selection; /* NULL: all */
     struct cbt_outlet outlet;
     struct cbt_decode_limits limits; /* fixture_limits */
     struct cbt_poison *poison;       /* NULL: none */
@@ -105,6 +106,7 @@ static inline void worker_bed_start(struct worker_bed *bed, const char *format,
     if (cbt_worker_new(&bed->worker, &context, &err) != 0)
         fail_msg("worker: %s", err.text);
     cbt_worker_set_lane(bed->worker, 0, &bed->lane);
+    cbt_worker_set_selection(bed->worker, bed->selection);
     cbt_worker_set_poison(bed->worker, bed->poison);
     assert_int_equal(cbt_worker_start(bed->worker, &err), 0);
 }

@@ -50,6 +50,34 @@ static void a_broken_notification_of_a_dropped_type_is_filtered(void **state)
     worker_bed_free(bed);
 }
 
+static void what_is_not_selected_is_filtered(void **state)
+{
+    (void)state;
+    static const struct cbt_selection selection = {.host = "dc-*"};
+    struct pb record = {0};
+    pb_header(&record, 1);
+    struct cbt_frame event = {.body = pb_text(&record),
+                              .framing = CBT_FRAMING_EVENT,
+                              .env = {.host_name = text_of("web-7"), .has_host_name = true}};
+    struct worker_bed *bed = worker_bed_new();
+    bed->selection = &selection;
+    worker_bed_start(bed, "json", &(struct cbt_format_options){.server_name = "s"});
+    worker_bed_push_frame(bed, &event);
+    worker_bed_push(bed, text_of("{\"docs\":[{\"hostname\":\"web-7\"},{\"hostname\":\"web-8\"}]}"),
+                    "application/json", "feed.7.hit", NULL);
+    event.env.host_name = text_of("DC-7");
+    worker_bed_push_frame(bed, &event);
+    worker_bed_await(bed, 1);
+    assert_null(bed->records[0]->dead);
+    assert_text(bed->records[0]->type_name, "ingress.event.unknown");
+    assert_int_equal(atomic_load(&bed->stats->filtered[CBT_FILTERED_selection]), 3);
+    assert_int_equal(atomic_load(&bed->stats->filtered_types[CBT_TYPE_unknown]), 1);
+    assert_int_equal(atomic_load(&bed->stats->filtered_types[CBT_TYPE_NOTIFICATION]), 2);
+    assert_int_equal(atomic_load(&bed->stats->events[CBT_TYPE_unknown]), 2);
+    worker_bed_free(bed);
+    pb_free(&record);
+}
+
 /* More records than a batch holds, so that some are handed over while the entry is still at hand; what makes
  * it large is left out, so that records are a small part of what is charged. */
 static void a_large_zip_entry_is_charged_while_it_is_at_hand(void **state)
@@ -123,6 +151,7 @@ int main(void)
         cmocka_unit_test(notifications_keep_their_types),
         cmocka_unit_test(a_large_zip_entry_is_charged_while_it_is_at_hand),
         cmocka_unit_test(a_broken_notification_of_a_dropped_type_is_filtered),
+        cmocka_unit_test(what_is_not_selected_is_filtered),
         cmocka_unit_test(a_dead_letter_of_a_cut_names_its_place_in_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
