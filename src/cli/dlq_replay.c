@@ -109,6 +109,7 @@ int cbt_dlq_replay(struct cbt_dlq *dlq)
     if (cbt_feed_start(&run, dlq->config, "dlq", &cbt_dlq_source, &feed->feed, &err) == 0) {
         bool ended = cbt_feed_wait(&run, &feed->feed);
         ended = cbt_feed_stop(&run, "stopped with dead letters in flight") && ended;
+        cbt_feed_free(&run);
         status = report(dlq, feed, ended);
     } else {
         status = cbt_cli_fail(&err);

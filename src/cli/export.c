@@ -148,15 +148,10 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
 
 /* ---- the end ---- */
 
-struct totals {
-    struct cbt_export_count counts[CBT_TYPES], sum;
-    uint64_t files, unreadable, removed, kept;
-    const char *notification_type;
-};
-
-static struct totals add_up(const struct cbt_export *x, const struct cbt_export_job *jobs)
+static struct cbt_export_totals add_up(const struct cbt_export *x, const struct cbt_export_job *jobs)
 {
-    struct totals t = {.unreadable = x->follow ? x->walks_unreadable : cbt_export_walk_unreadable(x->files)};
+    struct cbt_export_totals t = {.unreadable =
+                                      x->follow ? x->walks_unreadable : cbt_export_walk_unreadable(x->files)};
     t.files = t.unreadable;
     for (unsigned j = 0; j < x->jobs; j++) {
         const struct cbt_export_job *job = &jobs[j];
@@ -169,37 +164,8 @@ static struct totals add_up(const struct cbt_export *x, const struct cbt_export_
         t.unreadable += job->unreadable;
         t.removed += job->removed;
         t.kept += job->kept;
-        if (t.notification_type == NULL && *job->notification_type)
-            t.notification_type = job->notification_type;
-    }
-    for (size_t i = 0; i < CBT_TYPES; i++) {
-        t.sum.events += t.counts[i].events;
-        t.sum.dead_letters += t.counts[i].dead_letters;
-        t.sum.filtered += t.counts[i].filtered;
     }
     return t;
-}
-
-static const char *type_name(const struct cbt_export *x, const struct totals *t, size_t type)
-{
-    if (type != CBT_TYPE_NOTIFICATION || !x->args->notification)
-        return cbt_event_type_name((enum cbt_event_type)type);
-    return t->notification_type ? t->notification_type : x->args->notification;
-}
-
-static void summarize(const struct cbt_export *x, const struct totals *t)
-{
-    cbt_log_info("exported", CBT_I("files", t->files), CBT_I("unreadable", t->unreadable),
-                 CBT_I("events", t->sum.events), CBT_I("dead_letters", t->sum.dead_letters),
-                 CBT_I("filtered", t->sum.filtered));
-    if (x->args->remove)
-        cbt_log_info("removed", CBT_I("files", t->removed), CBT_I("kept", t->kept));
-    for (size_t i = 0; i < CBT_TYPES; i++) {
-        const struct cbt_export_count *count = &t->counts[i];
-        if (count->events + count->dead_letters + count->filtered > 0)
-            cbt_log_info("exported", CBT_S("type", type_name(x, t, i)), CBT_I("events", count->events),
-                         CBT_I("dead_letters", count->dead_letters), CBT_I("filtered", count->filtered));
-    }
 }
 
 /* The exit status. */
@@ -208,7 +174,7 @@ static int finish(struct cbt_export *x, struct cbt_export_job *jobs)
     cbt_export_target_close(&x->target, true);
     for (unsigned i = 0; i < x->jobs && x->target.error == 0; i++)
         cbt_export_remove_done(&jobs[i]);
-    struct totals t = add_up(x, jobs);
+    struct cbt_export_totals t = add_up(x, jobs);
     uint64_t unfinished = x->follow ? cbt_export_follow_unfinished(x->follow) : 0;
     if (unfinished > 0)
         cbt_log_error("files end amid a record, which is left out", CBT_I("files", unfinished));
@@ -221,8 +187,9 @@ static int finish(struct cbt_export *x, struct cbt_export_job *jobs)
     else if (broken)
         cbt_log_error("cannot write to standard output", CBT_S("reason", strerror(x->target.error)));
     else if (!reader_left && !x->args->quiet)
-        summarize(x, &t);
-    return broken || t.unreadable + t.kept > 0 || t.sum.dead_letters > 0 ? CBT_EXIT_FAILED : CBT_EXIT_DONE;
+        cbt_export_summarize(x, &t);
+    return broken || t.unreadable + t.kept > 0 || cbt_export_sum(&t).dead_letters > 0 ? CBT_EXIT_FAILED
+                                                                                      : CBT_EXIT_DONE;
 }
 
 static int export_files(struct cbt_export *x, const char *path)

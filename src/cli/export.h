@@ -167,7 +167,6 @@ struct cbt_export_job {
     struct cbt_export_input in;
     struct cbt_export_output out;
     struct cbt_export_count counts[CBT_TYPES];
-    char notification_type[256]; /* of the first one, for the summary */
     uint64_t files, unreadable;
     bool set_aside;                     /* something of the file at hand */
     FILE *done;                         /* what was exported and is to be removed; NULL: nothing yet */
@@ -247,6 +246,16 @@ int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct
 void cbt_export_job_free(struct cbt_export_job *job);
 /* Takes sequences until there are no more. */
 void *cbt_export_job_run(void *arg);
+
+/* ---- export_summary.c ---- */
+
+struct cbt_export_totals {
+    struct cbt_export_count counts[CBT_TYPES];
+    uint64_t files, unreadable, removed, kept;
+};
+
+struct cbt_export_count cbt_export_sum(const struct cbt_export_totals *totals);
+void cbt_export_summarize(const struct cbt_export *x, const struct cbt_export_totals *totals);
 
 /* ---- export_progress.c ---- */
 

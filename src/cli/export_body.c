@@ -98,24 +98,15 @@ static bool take_event(struct cbt_export_job *job, const struct cbt_export_place
     return emit(job, place, part, &event);
 }
 
-static void note_type(struct cbt_export_job *job, struct cbt_text name)
-{
-    size_t len = name.len < sizeof job->notification_type ? name.len : sizeof job->notification_type - 1;
-    if (!*job->notification_type && len > 0)
-        memcpy(job->notification_type, name.data, len);
-}
-
 static bool take_notification(struct cbt_export_job *job, const struct cbt_export_place *place,
                               struct cbt_part *part, unsigned *broken)
 {
     struct cbt_export_count *count = &job->counts[CBT_TYPE_NOTIFICATION];
     struct cbt_text type;
-    if (cbt_notification_type(job->decoder, job->x->routing_key, &type)) {
-        note_type(job, type);
-        if (!cbt_filter_takes_name(job->x->filter, type)) {
-            count->filtered++;
-            return true;
-        }
+    if (cbt_notification_type(job->decoder, job->x->routing_key, &type) &&
+        !cbt_filter_takes_name(job->x->filter, type)) {
+        count->filtered++;
+        return true;
     }
     size_t cursor = 0;
     for (;;) {

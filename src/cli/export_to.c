@@ -12,6 +12,7 @@
 #include "cbtap/log.h"
 #include "cbtap/sink.h"
 #include "cli/export_feed.h"
+#include "core/metrics_snapshot.h"
 
 #define EXTRAS_MAX    8
 #define WORKERS_MAX   16
@@ -155,10 +156,54 @@ out:
     return rc;
 }
 
+/* ---- what became of it ---- */
+
+struct outcome {
+    bool ended; /* all was read and is settled */
+    bool counted;
+    struct cbt_export_totals totals; /* events: those that the sink was given */
+    uint64_t delivered, refused;     /* of these */
+};
+
+/* Of a pipeline that has ended. */
+static void count_events(struct outcome *outcome, const struct cbt_pipeline *pipeline)
+{
+    struct cbt_snapshot *snapshot = cbt_snapshot_take(cbt_pipeline_metrics(pipeline));
+    if (snapshot == NULL)
+        return;
+    const struct cbt_stats_view *total = &snapshot->total;
+    for (size_t i = 0; i < CBT_TYPES; i++) {
+        uint64_t dead_letters = total->dead_types[i], filtered = total->filtered_types[i];
+        outcome->totals.counts[i] =
+            (struct cbt_export_count){.events = total->events[i] - dead_letters - filtered,
+                                      .dead_letters = dead_letters,
+                                      .filtered = filtered};
+    }
+    outcome->delivered = total->counters[CBT_COUNT_delivered_records];
+    outcome->refused = total->dead[CBT_DEAD_refused];
+    outcome->counted = true;
+    cbt_snapshot_free(snapshot);
+}
+
+static void report(const struct cbt_export *x, const struct cbt_export_feed *feed,
+                   const struct outcome *outcome)
+{
+    uint64_t given = cbt_export_sum(&outcome->totals).events;
+    if (!outcome->counted) {
+        cbt_log_error("no memory to count the events");
+        return;
+    }
+    cbt_export_summarize(x, &outcome->totals);
+    cbt_log_info("settled", CBT_I("files", feed->settled), CBT_I("set_aside", feed->set_aside));
+    if (outcome->delivered != given)
+        cbt_log_warning("not all of these events are delivered", CBT_I("events", given),
+                        CBT_I("delivered", outcome->delivered), CBT_I("refused", outcome->refused));
+}
+
 /* ---- the pipeline ---- */
 
-static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_export_feed *feed, bool *ret_ended,
-                        struct cbt_err *err)
+static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_export_feed *feed,
+                        struct outcome *ret_outcome, struct cbt_err *err)
 {
     struct cbt_config config = *x->config;
     struct cbt_feed_run run;
@@ -171,9 +216,11 @@ static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_expor
     if (rc != CBT_OK)
         return rc;
     struct cbt_export_progress *progress = cbt_export_progress_start(x, &feed->job);
-    *ret_ended = cbt_feed_wait(&run, &feed->feed);
+    bool ended = cbt_feed_wait(&run, &feed->feed);
     cbt_export_progress_end(progress);
-    *ret_ended = cbt_feed_stop(&run, "stopped with events in flight") && *ret_ended;
+    ret_outcome->ended = cbt_feed_stop(&run, "stopped with events in flight") && ended;
+    count_events(ret_outcome, run.pipeline);
+    cbt_feed_free(&run);
     return CBT_OK;
 }
 
@@ -182,7 +229,7 @@ int cbt_export_to_sink(struct cbt_export *x)
     struct cbt_err err;
     struct cbt_export_feed *feed = calloc(1, sizeof *feed);
     const char *sink = OWN_SINK_NAME;
-    bool ended = false;
+    struct outcome outcome = {0};
     if (feed == NULL) {
         cbt_log_error("out of memory");
         return CBT_EXIT_FAILED;
@@ -193,16 +240,20 @@ int cbt_export_to_sink(struct cbt_export *x)
     int rc = configure(x, &sink, &err);
     x->jobs = 1; /* that reads; --jobs are the workers */
     if (rc == CBT_OK)
-        rc = run_pipeline(x, sink, feed, &ended, &err);
+        rc = run_pipeline(x, sink, feed, &outcome, &err);
     int status = CBT_EXIT_DONE;
-    uint64_t unreadable = feed->job.unreadable + cbt_export_walk_unreadable(x->files);
+    struct cbt_export_totals *totals = &outcome.totals;
+    uint64_t unwalked = cbt_export_walk_unreadable(x->files);
+    totals->files = feed->job.files + unwalked;
+    totals->unreadable = feed->job.unreadable + unwalked;
+    totals->removed = feed->removed;
+    totals->kept = feed->kept;
     if (rc != CBT_OK)
         status = cbt_cli_fail(&err);
     else if (!x->args->quiet)
-        cbt_log_info("exported", CBT_I("files", feed->job.files), CBT_I("unreadable", unreadable),
-                     CBT_I("settled", feed->settled), CBT_I("set_aside", feed->set_aside),
-                     CBT_I("removed", feed->removed));
-    if (status == CBT_EXIT_DONE && (!ended || unreadable + feed->set_aside + feed->kept > 0))
+        report(x, feed, &outcome);
+    if (status == CBT_EXIT_DONE &&
+        (!outcome.ended || totals->unreadable + feed->set_aside + totals->kept > 0))
         status = CBT_EXIT_FAILED;
     cbt_export_feed_free(feed);
     free(feed);

@@ -91,6 +91,11 @@ bool cbt_feed_stop(struct cbt_feed_run *run, const char *what)
     bool stopped = cbt_pipeline_stop(run->pipeline, &err) == 0;
     if (!stopped)
         cbt_log_warning(what, CBT_S("reason", err.text));
-    cbt_pipeline_free(run->pipeline);
     return stopped;
+}
+
+void cbt_feed_free(struct cbt_feed_run *run)
+{
+    cbt_pipeline_free(run->pipeline);
+    run->pipeline = NULL;
 }

@@ -46,8 +46,9 @@ int cbt_feed_start(struct cbt_feed_run *run, const struct cbt_config *config, co
                    const struct cbt_source *source, struct cbt_feed *feed, struct cbt_err *err);
 /* Until all is settled. False: a signal came first. */
 bool cbt_feed_wait(const struct cbt_feed_run *run, const struct cbt_feed *feed);
-/* Ends and frees the pipeline; a further signal ends the process at once. False: something was in flight, of
- * which `what` tells people. */
+/* Ends the pipeline, whose counters stay; a further signal ends the process at once. False: something was in
+ * flight, of which `what` tells people. */
 bool cbt_feed_stop(struct cbt_feed_run *run, const char *what);
+void cbt_feed_free(struct cbt_feed_run *run);
 
 #endif

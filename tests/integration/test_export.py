@@ -81,7 +81,8 @@ def test_files_go_to_kafka_in_order_and_are_removed_when_they_are_there(run, kaf
     status, said = export_to_kafka(run, kafka, "--remove", tree)
     assert status == 1 and f'error some of it is a dead letter file={broken} reason=truncated' in said, said
     assert [path for path in tree.rglob("*") if path.is_file()] == [broken]
-    assert "info exported files=6 unreadable=0 settled=5 set_aside=1 removed=5" in said
+    assert f"info exported files=6 unreadable=0 events={count} dead_letters=1 filtered=0\n" in said
+    assert "info removed files=5 kept=0\n" in said and "info settled files=5 set_aside=1\n" in said
     events = [json.loads(record["payload"]) for record in kafka.records(run.topic)]
     assert len(events) == count
     seconds = {}
@@ -109,7 +110,7 @@ def test_a_sink_that_is_not_there_loses_and_removes_nothing(run, kafka, pb, tmp_
         said = process.stderr.read()
         assert process.wait(60) == 1, said
     assert len(list(tree.rglob("*.log"))) == 2
-    assert "removed=0" in said
+    assert "info removed files=0 kept=0\n" in said and "info settled files=0 set_aside=0\n" in said
 
 
 def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_path):
