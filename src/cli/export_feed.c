@@ -85,6 +85,7 @@ static int keep_file(struct cbt_export_feed *feed, const struct cbt_export_file 
     feed->file = open;
     feed->in_flight++;
     feed->offset = 0;
+    feed->index = 0;
     feed->env = cbt_export_environment(feed->x, file);
     feed->bundle = cbt_kind_of(feed->body, protobuf_type, CBT_FRAMING_DETECT) == CBT_KIND_BUNDLE;
     return CBT_OK;
@@ -118,15 +119,14 @@ static bool next_file(struct cbt_export_feed *feed)
 static size_t cut_records(struct cbt_export_feed *feed)
 {
     size_t begin = feed->offset, at = begin, len = feed->body.len;
-    uint64_t records = 0;
+    feed->part_records = 0;
     while (len - at >= 4) {
         size_t record = cbt_le32(feed->body.data + at);
         if (record > len - at - 4 || (at > begin && at + 4 + record - begin > FRAME_BYTES))
             break;
         at += 4 + record;
-        records++;
+        feed->part_records++;
     }
-    atomic_fetch_add_explicit(&feed->job.shown_events, records, memory_order_relaxed);
     bool cut_off = len - at < 4 || cbt_le32(feed->body.data + at) > len - at - 4;
     return cut_off ? len - begin : at - begin;
 }
@@ -136,6 +136,7 @@ static struct cbt_text next_part(struct cbt_export_feed *feed)
 {
     const uint8_t *at = feed->body.data + feed->offset;
     size_t left = feed->body.len - feed->offset;
+    feed->part_records = 1;
     if (feed->x->args->notification) {
         const uint8_t *newline = left > 0 ? memchr(at, '\n', left) : NULL;
         return (struct cbt_text){at, newline ? (size_t)(newline - at) + 1 : left};
@@ -156,12 +157,18 @@ static bool is_blank(struct cbt_text line)
 /* 1: handed over; CBT_ELIMIT: no room. */
 static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
 {
-    struct cbt_frame *frame = cbt_receiver_take(feed->feed.receiver, part.len > 0 ? part.len : 1);
+    size_t path_len = strlen(feed->file->path);
+    struct cbt_frame *frame = cbt_receiver_take(feed->feed.receiver, part.len + path_len);
     if (frame == NULL)
         return CBT_ELIMIT;
+    uint8_t *memory = (uint8_t *)(uintptr_t)frame->body.data;
     if (part.len > 0)
-        memcpy((uint8_t *)(uintptr_t)frame->body.data, part.data, part.len);
+        memcpy(memory, part.data, part.len);
+    memcpy(memory + part.len, feed->file->path, path_len);
     frame->body.len = part.len;
+    frame->file = (struct cbt_text){memory + part.len, path_len};
+    frame->file_offset = feed->offset;
+    frame->file_index = feed->index;
     frame->env = feed->env;
     frame->content_type = protobuf_type;
     frame->framing = feed->bundle ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT;
@@ -197,7 +204,9 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
         if (!skip && hand_over(feed, part) == CBT_ELIMIT)
             return count > 0 ? (int)count : CBT_ELIMIT;
         count += !skip;
+        atomic_fetch_add_explicit(&feed->job.shown_events, feed->part_records, memory_order_relaxed);
         feed->offset += part.len;
+        feed->index += feed->part_records;
         if (feed->offset == feed->body.len)
             end_file(feed);
     }

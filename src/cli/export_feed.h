@@ -26,8 +26,10 @@ struct cbt_export_feed {
     bool in_sequence;
     struct cbt_environment env; /* of the file at hand */
     struct cbt_text body;
-    size_t offset;
-    bool bundle; /* the file at hand can be cut */
+    size_t offset;         /* in the body, of the next part */
+    uint32_t index;        /* records before it; of notifications: lines */
+    uint32_t part_records; /* of the part at hand */
+    bool bundle;           /* the file at hand can be cut */
     bool at_end;
     unsigned in_flight;                         /* files */
     uint64_t settled, set_aside, removed, kept; /* files; kept: they could not be removed */
