@@ -15,6 +15,7 @@
 #include "cbtap/log.h"
 #include "decode/kind.h"
 #include "decode/wire.h"
+#include "ingest/receiver_frames.h"
 
 #define FRAMES      1024u
 #define FRAME_BYTES (256u * 1024)
@@ -101,6 +102,8 @@ static bool next_file(struct cbt_export_feed *feed)
             feed->at_end = !feed->in_sequence;
             continue;
         }
+        /* Reading may wait for a pipe, and what was handed over is not to wait with it. */
+        cbt_receiver_flush_lanes(feed->feed.receiver);
         if (!cbt_export_job_read(&feed->job, &file, &feed->body) || cbt_export_is_nothing(&file, feed->body))
             continue;
         if (!feed->x->args->notification && cbt_export_is_json(&file, feed->body)) {
