@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The sinks beside Kafka, before real peers: files, socat, rsyslog; what they have is compared with what Kafka has."""
 import gzip
-import re
 import shutil
 import signal
 
@@ -10,65 +9,8 @@ import pytest
 from bus import Publisher
 from certificates import Authority
 from events import Fleet, zip_of
-from process import Guarded, answers, free_port, tail, until
-
-RSYSLOG = """
-global(workDirectory="{dir}" maxMessageSize="64k" parser.escapeControlCharactersOnReceive="off" {tls_global})
-template(name="line" type="string" string="%hostname% %app-name% %msgid% %msg%\\n")
-ruleset(name="out") {{ action(type="omfile" file="{out}" template="line" asyncWriting="off" flushOnTXEnd="on") }}
-module(load="{module}" {tls_module})
-input(type="{module}" port="{port}" address="127.0.0.1" ruleset="out")
-"""
-
-
-class Peer:
-    """A program that writes what it receives into a file."""
-
-    def __init__(self, argv, log, out, port, udp=False):
-        self.argv, self.log, self.out, self.port, self.udp = argv, log, out, port, udp
-        self.process = None
-
-    def start(self):
-        self.process = Guarded(self.argv, self.log)
-        until(lambda: self.bound() if self.udp else answers(self.port), 20, lambda: f"{self.argv[0]}:\n{tail(self.log)}")
-        return self
-
-    def bound(self):
-        with open("/proc/net/udp", encoding="ascii") as f:
-            return f":{self.port:04X} " in f.read()
-
-    def stop(self):
-        self.process.release(keep_dir=True)
-
-    def lines(self):
-        data = self.out.read_bytes() if self.out.exists() else b""
-        return data.split(b"\n")[:-1]
-
-
-def socat(directory, listen):
-    port, out = free_port(), directory / "socat.out"
-    # fork: a probe for whether it listens is a connection, too
-    return Peer(["/usr/bin/socat", "-u", f"{listen.format(port=port)},bind=127.0.0.1,reuseaddr,fork", f"OPEN:{out},creat,append"],
-                str(directory / "socat.log"), out, port)
-
-
-def rsyslog(directory, protocol, certificate=None):
-    port, out = free_port(), directory / "rsyslog.out"
-    tls_global = tls_module = ""
-    if certificate:
-        tls_global = (f'defaultNetstreamDriverCAFile="{certificate[2]}" defaultNetstreamDriverCertFile="{certificate[0]}" '
-                      f'defaultNetstreamDriverKeyFile="{certificate[1]}"')
-        tls_module = 'streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="anon"'
-    config = directory / "rsyslog.conf"
-    config.write_text(RSYSLOG.format(dir=directory, out=out, port=port, module="imudp" if protocol == "udp" else "imtcp",
-                                     tls_global=tls_global, tls_module=tls_module), encoding="utf-8")
-    return Peer(["/usr/sbin/rsyslogd", "-n", "-f", str(config), "-i", str(directory / "rsyslog.pid")],
-                str(directory / "rsyslog.log"), out, port, udp=protocol == "udp")
-
-
-def as_records(lines):
-    """Lines of JSON in the form of Kafka's records, for Fleet.check."""
-    return [{"key": re.search(rb'"sensor_id":(\d+)', line)[1], "payload": line, "partition": 0} for line in lines]
+from peers import as_records, rsyslog, socat
+from process import tail, until
 
 
 def publish(rabbitmq, fleet, bundles, events):
