@@ -9,16 +9,20 @@ import subprocess
 import pytest
 
 from events import Fleet, bundle_of
+from peers import as_records, objects, socat
 from process import ServiceError, until
 
+# Of tree_of: events 5 to 9 of host-101.
+SELECTION = ("--host", "HOST-1*1", "--since", "2023-11-14T22:13:25Z", "--until", "2023-11-14T22:13:30Z")
 
-def tree_of(pb, directory, folders, files, records):
+
+def tree_of(pb, directory, folders, files, records, with_env=False):
     """A tree as the server archives it: folder 100 for the first sensor, and so on. How many events."""
     fleet = Fleet(pb, sensors=folders)
     for sensor in range(100, 100 + folders):
         (directory / str(sensor)).mkdir(parents=True)
         for number in range(files):
-            (directory / str(sensor) / f"{number}.log").write_bytes(bundle_of([fleet.record(sensor) for _ in range(records)]))
+            (directory / str(sensor) / f"{number}.log").write_bytes(bundle_of([fleet.record(sensor, with_env) for _ in range(records)]))
     return folders * files * records
 
 
@@ -60,16 +64,122 @@ def test_progress_is_drawn_on_a_terminal_and_colours_are_left_out_when_unwanted(
         assert "\r\033[K" not in on_terminal(argv + words, {**env, **changed})[0]
 
 
-def export_to_kafka(run, kafka, *words):
-    """`cbtap export --to kafka:TOPIC WORDS`: its exit status and what it says."""
-    changes = (f"kafka.bootstrap.servers={kafka.bootstrap}", f"dead_letter_topic={run.dead_topic}",
-               f"dead_letter_dir={run.dead_dir}")
-    argv = [run.binary, "export", "--to", f"kafka:{run.topic}", *(part for change in changes for part in
-                                                                ("-s", f"sink.to.{change}")), *map(str, words)]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60 * run.scale.slow,
-                          check=False)
+def export_argv(run, target, *words, **keys):
+    """`cbtap export --to TARGET WORDS`, with keys of the sink, whose dots are written as __."""
+    keys = {"dead_letter_dir": run.dead_dir} | keys
+    settings = (f"sink.to.{key.replace('__', '.')}={value}" for key, value in keys.items())
+    return [run.binary, "export", "--to", target, *(part for setting in settings for part in ("-s", setting)), *map(str, words)]
+
+
+def export_to(run, target, *words, **keys):
+    """Its exit status and what it says."""
+    done = subprocess.run(export_argv(run, target, *words, **keys), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=60 * run.scale.slow, check=False)
     assert done.stdout == ""
     return done.returncode, done.stderr
+
+
+def export_to_kafka(run, kafka, *words):
+    return export_to(run, f"kafka:{run.topic}", *words, kafka__bootstrap__servers=kafka.bootstrap,
+                     dead_letter_topic=run.dead_topic)
+
+
+def export_to_stdout(run, *words):
+    """Its exit status, what it says, and its lines."""
+    done = subprocess.run([run.binary, "export", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60 * run.scale.slow, check=False)
+    return done.returncode, done.stderr.decode(), done.stdout.splitlines()
+
+
+def summary(said):
+    return re.findall(r"^info exported .*$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [(), SELECTION], ids=["all", "selected"])
+@pytest.mark.parametrize("kind", ["file", "kafka", "tcp", "udp", "syslog", "syslog:udp"])
+def test_a_sink_gets_what_standard_output_gets(request, run, pb, tmp_path, kind, words):
+    tree = tmp_path / "tree"
+    count = tree_of(pb, tree, folders=2, files=2, records=10, with_env=True)
+    status, said, expected = export_to_stdout(run, *words, tree)
+    assert status == 0 and len(expected) == (5 if words else count), said
+    assert f" events={len(expected)} dead_letters=0 filtered={count - len(expected)}" in summary(said)[0]
+    expected_summary, peer = summary(said), None
+    if kind == "file":
+        status, said = export_to(run, f"file:{tmp_path / 'out'}", *words, tree)
+        lines = (tmp_path / "out").read_bytes().splitlines()
+    elif kind == "kafka":
+        kafka = request.getfixturevalue("kafka")
+        status, said = export_to_kafka(run, kafka, *words, tree)
+        lines = [record["payload"] for record in kafka.records(run.topic)]
+    else:
+        peer = socat(tmp_path, "UDP-RECV:{port}" if "udp" in kind else "TCP-LISTEN:{port}").start()
+        status, said = export_to(run, f"{kind}:127.0.0.1:{peer.port}", *words, tree)
+        lines = until(lambda: (have := list(objects(peer.data()))) and len(have) >= len(expected) and have, 20,
+                      lambda: f"all events to be there: {peer.data()!r}\n{said}")
+        peer.stop()
+    assert status == 0, said
+    assert sorted(lines) == sorted(expected)
+    assert summary(said) == expected_summary
+
+
+def test_dead_letters_say_where_they_were_in_the_file(run, pb, tmp_path):
+    fleet = Fleet(pb, sensors=1)
+    records = [fleet.record(100) for _ in range(4000)]  # several frames of 256 KiB
+    records[10] = records[3500] = b"\xff"
+    (tmp_path / "100").mkdir()
+    log = tmp_path / "100" / "1.log"
+    log.write_bytes(bundle_of(records) + b"torn")
+    status, expected, lines = export_to_stdout(run, log)
+    assert status == 1
+    places = sorted((int(record), int(offset), reason) for record, offset, reason in
+                    re.findall(r"left out .* record=(\d+) offset=(\d+) reason=(\w+)", expected))
+    assert [(record, reason) for record, _, reason in places] == [(10, "malformed"), (3500, "malformed"), (4000, "truncated")]
+    status, said = export_to(run, f"file:{tmp_path / 'out'}", log)
+    assert status == 1 and summary(said) == summary(expected), said
+    assert (tmp_path / "out").read_bytes().splitlines() == lines
+    letters = [json.loads(path.read_text()) for path in run.dead_dir.glob("*.json")]
+    assert sorted((letter["index"], letter["offset"], letter["reason"]) for letter in letters) == places
+    assert {letter["file"] for letter in letters} == {str(log)}
+
+
+def test_dead_letters_say_which_notification_of_the_file_they_were(run, tmp_path):
+    hits = tmp_path / "hits"
+    hits.write_text('{"a":1}\n\n[1]\n{"a":2}\n')
+    status, said, lines = export_to_stdout(run, "--notification", "feed.7.hit", hits)
+    assert status == 1 and "line=3 offset=9 reason=not_json" in said and len(lines) == 2
+    expected = summary(said)
+    status, said = export_to(run, f"file:{tmp_path / 'out'}", "--notification", "feed.7.hit", hits)
+    assert status == 1 and summary(said) == expected, said
+    assert (tmp_path / "out").read_bytes().splitlines() == lines
+    letter, = [json.loads(path.read_text()) for path in run.dead_dir.glob("*.json")]
+    assert (letter["file"], letter["index"], letter["offset"]) == (str(hits), 2, 9)
+
+
+def test_a_tcp_peer_may_go_away_and_come_back(run, pb, tmp_path):
+    fleet = Fleet(pb, sensors=1)
+    before, after = fleet.bundle(100, 20), fleet.bundle(100, 20)
+    (tmp_path / "first").write_bytes(before)
+    peer = socat(tmp_path, "TCP-LISTEN:{port}").start()
+    # Standard input is awaited, and with it the end, while the peer goes.
+    argv = export_argv(run, f"tcp:127.0.0.1:{peer.port}", "--header", "sensorId=100", tmp_path / "first", "-")
+    with open(tmp_path / "said", "wb") as said, subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=said) as process:
+        def log():
+            return (tmp_path / "said").read_text()
+
+        try:
+            until(lambda: len(peer.lines()) == 20, 20 * run.scale.slow, lambda: f"20 events: {peer.lines()}\n{log()}")
+            peer.stop()
+            until(lambda: "error cannot deliver" in log(), 20 * run.scale.slow, lambda: f"it to notice:\n{log()}")
+            process.stdin.write(after)
+            process.stdin.close()
+            peer.start()
+            assert process.wait(60 * run.scale.slow) == 0, log()
+        finally:
+            process.kill()
+    until(lambda: len(peer.lines()) >= 40, 20, lambda: f"all events: {peer.lines()}")
+    peer.stop()
+    fleet.check(as_records(peer.lines()), duplicates=True)
+    assert "delivers again" in log() and " events=40 dead_letters=0 filtered=0" in summary(log())[0]
 
 
 def test_files_go_to_kafka_in_order_and_are_removed_when_they_are_there(run, kafka, pb, tmp_path):
