@@ -109,6 +109,13 @@ void cbt_archive_find_stop(struct cbt_archive *self);
 /* Goes on with a scan, or begins one that is due. 1: there is more to do at once; 0: nothing; CBT_EIO: the
  * tree is gone. */
 int cbt_archive_find(struct cbt_archive *self, int64_t now_ns, struct cbt_err *err);
+/* The next scan is due then, or sooner. */
+void cbt_archive_rescan_by(struct cbt_archive *self, int64_t at_ns);
+
+/* archive_open.c */
+int64_t cbt_archive_mtime_of(const struct statx *stx);
+/* Nothing of it has changed for quiet_ms. */
+bool cbt_archive_is_quiet(const struct cbt_archive *self, const struct statx *stx);
 /* The next file, opened, in self->reading; false: none. */
 bool cbt_archive_open_next(struct cbt_archive *self, int64_t now_ns);
 

@@ -1,43 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What there is to read: scans of the tree, and what inotify tells in between, into the queue; from the queue
- * the next file. A scan begins when the queue is empty, so that the oldest of it are always read first.
- *
- * A file that is being written is left alone: it is whole when its writer has closed it (inotify), or when
- * nothing of it has changed for quiet_ms (its change time, which no tool can set).
+ * What there is to read: scans of the tree, and what inotify tells in between, into the queue. A scan begins
+ * when the queue is empty, so that the oldest of it are always read first.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
 #include "ingest/archive.h"
-#include "ingest/folder_id.h"
 
 #define NS_PER_MS    INT64_C(1000000)
 #define STEP_ENTRIES 2048
 #define SCAN_SHARE   10 /* scans that are not for want of work take a tenth of the time at most */
 #define HINT_GAP_MS  200
 
-static int64_t mtime_of(const struct statx *stx)
-{
-    int64_t seconds = stx->stx_mtime.tv_sec, limit = INT64_MAX / 1000000000 - 1;
-    seconds = seconds > limit ? limit : seconds < -limit ? -limit : seconds;
-    return seconds * 1000000000 + stx->stx_mtime.tv_nsec;
-}
-
-static bool is_quiet(const struct cbt_archive *self, const struct statx *stx)
-{
-    int64_t changed_ms = (int64_t)stx->stx_ctime.tv_sec * 1000 + stx->stx_ctime.tv_nsec / 1000000;
-    /* One that lies ahead is of a clock that was put back, unless it is near. */
-    int64_t age_ms = cbt_wall_ms() - changed_ms;
-    return (age_ms < 0 ? -age_ms : age_ms) >= (int64_t)self->config->archive.quiet_ms;
-}
-
-static void rescan_by(struct cbt_archive *self, int64_t at_ns)
+void cbt_archive_rescan_by(struct cbt_archive *self, int64_t at_ns)
 {
     if (at_ns < self->rescan_at_ns)
         self->rescan_at_ns = at_ns;
@@ -58,7 +38,7 @@ static void take_file(struct cbt_archive *self, const char *path, const struct s
     default:
         break;
     }
-    cbt_archive_queue_offer(&self->queue, &(struct cbt_archive_entry){.mtime_ns = mtime_of(stx),
+    cbt_archive_queue_offer(&self->queue, &(struct cbt_archive_entry){.mtime_ns = cbt_archive_mtime_of(stx),
                                                                       .size = stx->stx_size,
                                                                       .path = (char *)(uintptr_t)path,
                                                                       .is_whole = is_whole});
@@ -76,7 +56,7 @@ static void scan_folder(void *arg, const char *path)
 static void scan_file(void *arg, const char *path, const struct statx *stx)
 {
     struct cbt_archive *self = arg;
-    take_file(self, path, stx, is_quiet(self, stx));
+    take_file(self, path, stx, cbt_archive_is_quiet(self, stx));
 }
 
 static void hear_whole(void *arg, const char *path)
@@ -100,7 +80,7 @@ static void hear_rescan(void *arg, bool overflow)
     int64_t gap_ns = SCAN_SHARE * self->scan_took_ns;
     int64_t at_ns =
         self->scan_began_ns + (gap_ns > HINT_GAP_MS * NS_PER_MS ? gap_ns : HINT_GAP_MS * NS_PER_MS);
-    rescan_by(self, at_ns > now_ns ? at_ns : now_ns);
+    cbt_archive_rescan_by(self, at_ns > now_ns ? at_ns : now_ns);
 }
 
 static int open_root(struct cbt_archive *self, struct cbt_err *err)
@@ -216,9 +196,9 @@ static void end_scan(struct cbt_archive *self, int64_t now_ns)
     int64_t gap_ns = SCAN_SHARE * self->scan_took_ns;
     int64_t rescan_ns = (int64_t)archive->rescan_ms * NS_PER_MS;
     if (self->queue.left_out)
-        rescan_by(self, now_ns);
+        cbt_archive_rescan_by(self, now_ns);
     if (archive->follow || self->failed)
-        rescan_by(self, now_ns + (rescan_ns > gap_ns ? rescan_ns : gap_ns));
+        cbt_archive_rescan_by(self, now_ns + (rescan_ns > gap_ns ? rescan_ns : gap_ns));
 }
 
 static void tell_finished(struct cbt_archive *self, int64_t now_ns)
@@ -226,7 +206,7 @@ static void tell_finished(struct cbt_archive *self, int64_t now_ns)
     bool idle = self->queue.count == 0 && !self->reading && !self->oldest;
     /* A file that was let go comes again after rescan_ms, with or without follow. */
     if (idle && self->failed && self->rescan_at_ns == INT64_MAX)
-        rescan_by(self, now_ns + (int64_t)self->config->archive.rescan_ms * NS_PER_MS);
+        cbt_archive_rescan_by(self, now_ns + (int64_t)self->config->archive.rescan_ms * NS_PER_MS);
     if (!idle || self->rescan_at_ns != INT64_MAX || self->finished)
         return;
     self->finished = true;
@@ -261,124 +241,4 @@ int cbt_archive_find(struct cbt_archive *self, int64_t now_ns, struct cbt_err *e
             tell_finished(self, now_ns);
     }
     return 0;
-}
-
-/* "7" of "a/7/x.log": the last folder, which is the root's own for what lies in it. */
-static void read_sensor_id(struct cbt_archive *self, const char *path)
-{
-    const char *end = strrchr(path, '/');
-    const char *folder = end ? path : self->config->archive.path;
-    self->env = (struct cbt_environment){0};
-    self->env.has_sensor_id =
-        cbt_folder_sensor_id(folder, end ? (size_t)(end - path) : strlen(folder), &self->env.sensor_id);
-}
-
-static struct cbt_archive_file *make_file(struct cbt_archive *self, const char *path,
-                                          struct cbt_archive_key key, uint64_t size)
-{
-    size_t len = strlen(path) + 1;
-    struct cbt_archive_file *file = calloc(1, sizeof *file + len);
-    if (!file)
-        return NULL;
-    memcpy(file->path, path, len);
-    file->key = key;
-    file->size = size;
-    file->prefix_seq = file->next_seq = self->next_seq;
-    file->older = self->newest;
-    if (self->newest)
-        self->newest->newer = file;
-    else
-        self->oldest = file;
-    self->newest = file;
-    return file;
-}
-
-static void cannot_open(struct cbt_archive *self, const char *path)
-{
-    if (errno == ENOENT) /* it has gone */
-        return;
-    self->failed = true;
-    cbt_count(self->stats, CBT_COUNT_archive_unreadable_files, 1);
-    if (!self->unreadable_told)
-        cbt_log_error("a file of the archive cannot be read; it is tried again later, as are further ones",
-                      CBT_S("source", self->config->name), CBT_S("file", path),
-                      CBT_S("reason", strerror(errno)));
-    self->unreadable_told = true;
-}
-
-/* Begins to read a file that is open, where it is half-way. False: it cannot be read now. */
-static bool begin(struct cbt_archive *self, const struct cbt_archive_entry *entry, int fd,
-                  const struct statx *stx)
-{
-    struct cbt_archive_progress progress;
-    struct cbt_archive_key key = cbt_archive_key_of(stx);
-    if (!cbt_archive_reader_open(&self->reader, fd, stx->stx_size)) {
-        errno = ENOMEM;
-        return false;
-    }
-    if (!cbt_archive_checkpoint_begin(self->checkpoint, key, &progress) ||
-        !(self->reading = make_file(self, entry->path, key, stx->stx_size))) {
-        cbt_archive_checkpoint_let_go(self->checkpoint, key);
-        cbt_archive_reader_close(&self->reader);
-        errno = ENOMEM;
-        return false;
-    }
-    self->kind = progress.offset > 0 ? CBT_ARCHIVE_BUNDLE : CBT_ARCHIVE_UNKNOWN;
-    self->index = progress.index;
-    self->has_lane = self->is_aside = false;
-    self->lane = 0;
-    read_sensor_id(self, entry->path);
-    if (progress.offset > 0 && !cbt_archive_reader_seek(&self->reader, progress.offset)) {
-        errno = self->reader.error != 0 ? self->reader.error : EIO;
-        cannot_open(self, entry->path);
-        cbt_archive_stop_reading(self, true);
-    }
-    return true;
-}
-
-/* What is to be done with the queue's head, which is open as `fd`. */
-enum verdict { TAKE, PASS_OVER, WAIT };
-
-static enum verdict judge(struct cbt_archive *self, const struct cbt_archive_entry *entry, int fd,
-                          struct statx *ret_stx, int64_t now_ns)
-{
-    if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, CBT_ARCHIVE_STATX, ret_stx) != 0) {
-        cannot_open(self, entry->path);
-        return PASS_OVER;
-    }
-    if (!S_ISREG(ret_stx->stx_mode) ||
-        cbt_archive_checkpoint_look(self->checkpoint, cbt_archive_key_of(ret_stx)) != CBT_ARCHIVE_NEW)
-        return PASS_OVER;
-    if (ret_stx->stx_size != entry->size || mtime_of(ret_stx) != entry->mtime_ns) {
-        /* Written to since it was found. inotify tells when that is over, else a scan does. */
-        if (self->watch.fd < 0)
-            rescan_by(self, now_ns + (int64_t)self->config->archive.quiet_ms * NS_PER_MS);
-        return PASS_OVER;
-    }
-    /* It holds up what is younger, for quiet_ms at most: that may be of the same sensor. */
-    return entry->is_whole || is_quiet(self, ret_stx) ? TAKE : WAIT;
-}
-
-bool cbt_archive_open_next(struct cbt_archive *self, int64_t now_ns)
-{
-    const struct cbt_archive_entry *entry;
-    while (!self->reading && (entry = cbt_archive_queue_head(&self->queue)) != NULL) {
-        struct statx stx;
-        int fd = cbt_archive_open_below(self->root_fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-        enum verdict verdict = judge(self, entry, fd, &stx, now_ns);
-        if (verdict == TAKE && !begin(self, entry, fd, &stx)) {
-            cannot_open(self, entry->path);
-            verdict = PASS_OVER;
-        } else if (verdict != TAKE && fd >= 0) {
-            close(fd);
-        }
-        if (verdict == WAIT)
-            return false;
-        if (verdict == PASS_OVER) {
-            self->left_files -= self->left_files > 0;
-            self->left_bytes -= self->left_bytes > entry->size ? entry->size : self->left_bytes;
-        }
-        cbt_archive_queue_pop(&self->queue);
-    }
-    return self->reading != NULL;
 }
