@@ -20,9 +20,10 @@
 #define CBT_ARCHIVE_FRAMES_MAX 8192u
 /* After the process has died so often over a cut it is not decoded again (poison.h). */
 #define CBT_ARCHIVE_POISON_TRIES 3
-/* What waits to be read: about 64 + 64 bytes a file for usual paths. */
-#define CBT_ARCHIVE_QUEUE_FILES      65536u
-#define CBT_ARCHIVE_QUEUE_PATH_BYTES (16u << 20)
+/* What waits to be read, about 80 bytes a file for usual paths: so many at least, or this share of what the
+ * last scan saw, so that a large archive takes few scans and not one for each so many. */
+#define CBT_ARCHIVE_QUEUE_FILES 65536u
+#define CBT_ARCHIVE_QUEUE_SHARE 8
 
 /* A file from its opening until it is delivered or let go. */
 struct cbt_archive_file {

@@ -178,6 +178,8 @@ static int begin_scan(struct cbt_archive *self, int64_t now_ns, struct cbt_err *
         self->left_files++;
         self->left_bytes += file->size;
     }
+    if (self->queue.entries_max < self->scan.entries / CBT_ARCHIVE_QUEUE_SHARE)
+        self->queue.entries_max = self->scan.entries / CBT_ARCHIVE_QUEUE_SHARE;
     cbt_archive_queue_fill(&self->queue);
     cbt_archive_checkpoint_scan_begins(self->checkpoint);
     if (cbt_archive_scan_begin(&self->scan, fd))

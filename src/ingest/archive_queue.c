@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PATH_BYTES 256 /* of a usual path, at most */
+
 static int compare(const void *a, const void *b)
 {
     const struct cbt_archive_entry *left = a, *right = b;
@@ -22,23 +24,30 @@ static void swap(struct cbt_archive_entry *a, struct cbt_archive_entry *b)
     *b = c;
 }
 
+/* The top is the youngest while the queue is filled, for that one has to go first; then the oldest. */
+static bool is_above(const struct cbt_archive_queue *q, size_t a, size_t b)
+{
+    int order = compare(&q->entries[a], &q->entries[b]);
+    return q->filling ? order > 0 : order < 0;
+}
+
 static void sift_down(struct cbt_archive_queue *q)
 {
     for (size_t i = 0;;) {
-        size_t largest = i;
+        size_t top = i;
         for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < q->count; child++)
-            if (compare(&q->entries[child], &q->entries[largest]) > 0)
-                largest = child;
-        if (largest == i)
+            if (is_above(q, child, top))
+                top = child;
+        if (top == i)
             return;
-        swap(&q->entries[i], &q->entries[largest]);
-        i = largest;
+        swap(&q->entries[i], &q->entries[top]);
+        i = top;
     }
 }
 
 static void sift_up(struct cbt_archive_queue *q, size_t i)
 {
-    for (; i > 0 && compare(&q->entries[i], &q->entries[(i - 1) / 2]) > 0; i = (i - 1) / 2)
+    for (; i > 0 && is_above(q, i, (i - 1) / 2); i = (i - 1) / 2)
         swap(&q->entries[i], &q->entries[(i - 1) / 2]);
 }
 
@@ -46,9 +55,9 @@ void cbt_archive_queue_fill(struct cbt_archive_queue *q)
 {
     q->filling = true;
     q->left_out = false;
-    q->first = 0;
 }
 
+/* Sorted, it is a heap of the other kind. */
 void cbt_archive_queue_seal(struct cbt_archive_queue *q)
 {
     q->filling = false;
@@ -58,26 +67,12 @@ void cbt_archive_queue_seal(struct cbt_archive_queue *q)
 
 static bool has_room(const struct cbt_archive_queue *q, size_t path_bytes)
 {
-    return q->count < q->entries_max && q->path_bytes + path_bytes <= q->path_bytes_max;
-}
-
-static void drop_youngest(struct cbt_archive_queue *q)
-{
-    char *path = q->entries[0].path;
-    q->path_bytes -= strlen(path) + 1;
-    q->count--;
-    swap(&q->entries[0], &q->entries[q->count]);
-    sift_down(q);
-    free(path);
+    return q->count < q->entries_max && q->path_bytes + path_bytes <= q->entries_max * PATH_BYTES;
 }
 
 static bool grow(struct cbt_archive_queue *q)
 {
-    if (q->first > 0 && q->first + q->count == q->capacity) {
-        memmove(q->entries, q->entries + q->first, q->count * sizeof *q->entries);
-        q->first = 0;
-    }
-    if (q->first + q->count < q->capacity)
+    if (q->count < q->capacity)
         return true;
     size_t capacity = q->capacity > 0 ? 2 * q->capacity : 256;
     struct cbt_archive_entry *grown = realloc(q->entries, capacity * sizeof *grown);
@@ -88,31 +83,31 @@ static bool grow(struct cbt_archive_queue *q)
     return true;
 }
 
-/* Its place from the end: what is new is young. */
-static void insert(struct cbt_archive_queue *q, const struct cbt_archive_entry *entry)
+static bool is_youngest(const struct cbt_archive_queue *q, const struct cbt_archive_entry *entry)
 {
-    struct cbt_archive_entry *entries = q->entries + q->first;
-    size_t i = q->count++;
-    for (; i > 0 && compare(&entries[i - 1], entry) > 0; i--)
-        entries[i] = entries[i - 1];
-    entries[i] = *entry;
+    return q->count == 0 || compare(entry, &q->entries[0]) >= 0;
+}
+
+static bool make_room(struct cbt_archive_queue *q, const struct cbt_archive_entry *entry, size_t bytes)
+{
+    /* Nothing may overtake what was left out, also where there is room again. */
+    if (q->left_out && (!q->filling || is_youngest(q, entry)))
+        return false;
+    while (!has_room(q, bytes)) {
+        q->left_out = true;
+        if (!q->filling || is_youngest(q, entry))
+            return false;
+        cbt_archive_queue_pop(q);
+    }
+    return true;
 }
 
 void cbt_archive_queue_offer(struct cbt_archive_queue *q, const struct cbt_archive_entry *offered)
 {
     size_t bytes = strlen(offered->path) + 1;
     struct cbt_archive_entry entry = *offered;
-    /* After something was left out nothing may overtake it. */
-    if (!q->filling && (q->left_out || !has_room(q, bytes))) {
-        q->left_out = true;
+    if (!make_room(q, &entry, bytes))
         return;
-    }
-    while (q->filling && !has_room(q, bytes)) {
-        q->left_out = true;
-        if (q->count == 0 || compare(&entry, &q->entries[0]) >= 0)
-            return;
-        drop_youngest(q);
-    }
     entry.path = strdup(offered->path);
     if (!entry.path || !grow(q)) {
         free(entry.path);
@@ -120,33 +115,30 @@ void cbt_archive_queue_offer(struct cbt_archive_queue *q, const struct cbt_archi
         return;
     }
     q->path_bytes += bytes;
-    if (!q->filling) {
-        insert(q, &entry);
-        return;
-    }
     q->entries[q->count] = entry;
     sift_up(q, q->count++);
 }
 
 const struct cbt_archive_entry *cbt_archive_queue_head(const struct cbt_archive_queue *q)
 {
-    return q->count > 0 && !q->filling ? &q->entries[q->first] : NULL;
+    return q->count > 0 && !q->filling ? &q->entries[0] : NULL;
 }
 
 void cbt_archive_queue_pop(struct cbt_archive_queue *q)
 {
-    struct cbt_archive_entry *entry = &q->entries[q->first++];
-    q->path_bytes -= strlen(entry->path) + 1;
-    free(entry->path);
-    if (--q->count == 0)
-        q->first = 0;
+    char *path = q->entries[0].path;
+    q->path_bytes -= strlen(path) + 1;
+    q->count--;
+    swap(&q->entries[0], &q->entries[q->count]);
+    sift_down(q);
+    free(path);
 }
 
 void cbt_archive_queue_free(struct cbt_archive_queue *q)
 {
     for (size_t i = 0; i < q->count; i++)
-        free(q->entries[q->first + i].path);
+        free(q->entries[i].path);
     free(q->entries);
     q->entries = NULL;
-    q->first = q->count = q->capacity = q->path_bytes = 0;
+    q->count = q->capacity = q->path_bytes = 0;
 }

@@ -19,19 +19,19 @@ struct cbt_archive_entry {
 };
 
 struct cbt_archive_queue {
-    size_t entries_max, path_bytes_max;
-    struct cbt_archive_entry *entries;
-    size_t first, count, capacity; /* entries[first], ... [first + count - 1] */
+    size_t entries_max;                /* and so many paths of usual length */
+    struct cbt_archive_entry *entries; /* a heap */
+    size_t count, capacity;
     size_t path_bytes;
-    bool filling;  /* amid a scan: a heap, the youngest at entries[0] */
+    bool filling;  /* amid a scan: the youngest is at entries[0], else the oldest */
     bool left_out; /* something younger than all of it is in the tree */
 };
 
-/* An empty queue begins to take what a scan finds. */
+/* An empty queue begins to take what a scan finds: of more than it holds, the oldest. */
 void cbt_archive_queue_fill(struct cbt_archive_queue *queue);
-/* The scan is over: sorts it. */
+/* The scan is over: what comes now is taken if there is room for it, in its place by age. */
 void cbt_archive_queue_seal(struct cbt_archive_queue *queue);
-/* Takes a copy of an entry, or leaves it out; also after the scan. */
+/* Takes a copy of an entry, or leaves it out. */
 void cbt_archive_queue_offer(struct cbt_archive_queue *queue, const struct cbt_archive_entry *offered);
 /* The oldest, or NULL; valid until the next call of another function. */
 const struct cbt_archive_entry *cbt_archive_queue_head(const struct cbt_archive_queue *queue);

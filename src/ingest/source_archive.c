@@ -58,7 +58,6 @@ static int archive_open(void **ret_self, const struct cbt_source_config *config,
     self->stats = cbt_receiver_stats(receiver);
     self->root_fd = self->reader.fd = self->watch.fd = -1;
     self->queue.entries_max = CBT_ARCHIVE_QUEUE_FILES;
-    self->queue.path_bytes_max = CBT_ARCHIVE_QUEUE_PATH_BYTES;
     self->cuts = calloc(CBT_ARCHIVE_FRAMES_MAX, sizeof *self->cuts);
     atomic_store_explicit(&self->stats->gauge_queue_messages, -1, memory_order_relaxed);
     int rc = self->cuts ? cbt_archive_after_parse(config->archive.after, &self->after, err)

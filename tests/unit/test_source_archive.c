@@ -591,9 +591,12 @@ static void many_files_take_several_scans(void **state)
         bed_write(bed, path, bundle, 10000 - (time_t)i);
     }
     bed_open(bed);
-    ((struct cbt_archive *)bed->source)->queue.entries_max = 64;
+    struct cbt_archive *archive = bed->source;
+    archive->queue.entries_max = 64;
     bed_read(bed);
     assert_int_equal(bed->receiver.count, 1000);
+    /* All but the first scan took an eighth of what there is. */
+    assert_int_equal(archive->queue.entries_max, (1000 + 7) / CBT_ARCHIVE_QUEUE_SHARE);
     for (unsigned i = 0; i < 1000; i++) {
         snprintf(path, sizeof path, "%u/%u.log", (999 - i) % 7, 999 - i);
         bed_assert_file(bed, i, path);
