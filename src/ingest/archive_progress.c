@@ -39,6 +39,18 @@ static void tell(struct cbt_archive *self, int64_t now_ns, double left_s)
                  CBT_S("seconds_left", left));
 }
 
+static void show(struct cbt_archive *self, bool scanning, double left_s)
+{
+    struct cbt_stats *stats = self->stats;
+    int64_t files = (int64_t)self->left_files;
+    /* A scan counts anew: until it has found more, what there was before it is nearer to the truth. */
+    if (scanning && files <= atomic_load_explicit(&stats->gauge_archive_files, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&stats->gauge_archive_files, files, memory_order_release);
+    atomic_store_explicit(&stats->gauge_archive_bytes, (int64_t)self->left_bytes, memory_order_release);
+    atomic_store_explicit(&stats->gauge_archive_seconds, (int64_t)left_s, memory_order_release);
+}
+
 void cbt_archive_progress(struct cbt_archive *self, int64_t now_ns)
 {
     bool scanning = cbt_archive_scan_goes_on(&self->scan);
@@ -48,9 +60,7 @@ void cbt_archive_progress(struct cbt_archive *self, int64_t now_ns)
         self->backlog_told = false;
     }
     double left_s = self->left_files > 0 ? seconds_left(self, now_ns) : 0;
-    atomic_store_explicit(&self->stats->gauge_archive_files, (int64_t)self->left_files, memory_order_release);
-    atomic_store_explicit(&self->stats->gauge_archive_bytes, (int64_t)self->left_bytes, memory_order_release);
-    atomic_store_explicit(&self->stats->gauge_archive_seconds, (int64_t)left_s, memory_order_release);
+    show(self, scanning, left_s);
     if (self->backlog_since_ns == 0 || scanning)
         return;
     if (self->left_files > 0 && now_ns - self->told_ns >= TELL_NS)
