@@ -117,7 +117,8 @@ void cbt_archive_rescan_by(struct cbt_archive *self, int64_t at_ns);
 int64_t cbt_archive_mtime_of(const struct statx *stx);
 /* Nothing of it has changed for quiet_ms. */
 bool cbt_archive_is_quiet(const struct cbt_archive *self, const struct statx *stx);
-/* The next file, opened, in self->reading; false: none. */
+/* Opens the oldest file that waits, as self->reading, or passes it over; false: there is none to be read now.
+ */
 bool cbt_archive_open_next(struct cbt_archive *self, int64_t now_ns);
 
 /* archive_cut.c: the next frame of self->reading. 1: pushed; 0: the file is at its end, or was let go;

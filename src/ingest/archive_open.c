@@ -131,24 +131,24 @@ static enum verdict judge(struct cbt_archive *self, const struct cbt_archive_ent
 
 bool cbt_archive_open_next(struct cbt_archive *self, int64_t now_ns)
 {
-    const struct cbt_archive_entry *entry;
-    while (!self->reading && (entry = cbt_archive_queue_head(&self->queue)) != NULL) {
-        struct statx stx;
-        int fd = cbt_archive_open_below(self->root_fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-        enum verdict verdict = judge(self, entry, fd, &stx, now_ns);
-        if (verdict == TAKE && !begin(self, entry, fd, &stx)) {
-            cannot_open(self, entry->path);
-            verdict = PASS_OVER;
-        } else if (verdict != TAKE && fd >= 0) {
-            close(fd);
-        }
-        if (verdict == WAIT)
-            return false;
-        if (verdict == PASS_OVER) {
-            self->left_files -= self->left_files > 0;
-            self->left_bytes -= self->left_bytes > entry->size ? entry->size : self->left_bytes;
-        }
-        cbt_archive_queue_pop(&self->queue);
+    const struct cbt_archive_entry *entry = cbt_archive_queue_head(&self->queue);
+    struct statx stx;
+    if (!entry)
+        return false;
+    int fd = cbt_archive_open_below(self->root_fd, entry->path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    enum verdict verdict = judge(self, entry, fd, &stx, now_ns);
+    if (verdict == TAKE && !begin(self, entry, fd, &stx)) {
+        cannot_open(self, entry->path);
+        verdict = PASS_OVER;
+    } else if (verdict != TAKE && fd >= 0) {
+        close(fd);
     }
-    return self->reading != NULL;
+    if (verdict == WAIT)
+        return false;
+    if (verdict == PASS_OVER) {
+        self->left_files -= self->left_files > 0;
+        self->left_bytes -= self->left_bytes > entry->size ? entry->size : self->left_bytes;
+    }
+    cbt_archive_queue_pop(&self->queue);
+    return true;
 }

@@ -18,7 +18,7 @@
 #include "cbtap/clock.h"
 #include "ingest/archive.h"
 
-/* Frames, or ends of files, a turn: settlements are not kept waiting for longer. */
+/* Frames, ends of files, or files passed over, a turn: settlements are not kept waiting for longer. */
 #define TURN_STEPS 64
 
 static uint32_t archive_frames_max(const struct cbt_source_config *config)
@@ -106,8 +106,10 @@ static int archive_read(void *arg, unsigned frames_max, struct cbt_err *err)
     int more = cbt_archive_find(self, now_ns, err), count = 0, rc = 1;
     if (more < 0)
         return more;
-    for (unsigned i = 0; i < TURN_STEPS && rc != CBT_ELIMIT && cbt_archive_open_next(self, now_ns); i++) {
-        rc = cbt_archive_cut_next(self);
+    for (unsigned i = 0; i < TURN_STEPS && rc != CBT_ELIMIT; i++) {
+        if (!self->reading && !cbt_archive_open_next(self, now_ns))
+            break;
+        rc = self->reading ? cbt_archive_cut_next(self) : 0;
         count += rc == 1;
     }
     if (count == 0 && rc == 0)

@@ -457,6 +457,34 @@ static void links_are_not_followed_and_what_vanishes_is_no_error(void **state)
     bed_free_text(bundle);
 }
 
+/* A whole folder that vanishes is passed over in steps, between which what is delivered can be settled. */
+static void what_vanishes_does_not_hold_up_a_turn(void **state)
+{
+    struct bed *bed = *state;
+    struct cbt_text bundle = bed_bundle(1, 50);
+    struct cbt_err err = {0};
+    char path[64], folder[256], aside[256];
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(path, sizeof path, "7/%u.log", i);
+        bed_write(bed, path, bundle, 0);
+    }
+    bed_open(bed);
+    struct cbt_archive *archive = bed->source;
+    while (archive->queue.count < 1000 || archive->queue.filling)
+        assert_true(cbt_archive_find(archive, cbt_now_ns(), &err) == 1);
+    snprintf(folder, sizeof folder, "%s/7", bed->tree);
+    snprintf(aside, sizeof aside, "%s/aside", bed->dir);
+    assert_int_equal(rename(folder, aside), 0);
+    for (size_t count = 1000; count > 0; count = archive->queue.count) {
+        assert_true(cbt_source_archive.read(bed->source, 1024, &err) > 0);
+        assert_in_range(count - archive->queue.count, 1, 100);
+    }
+    bed_read(bed);
+    assert_int_equal(bed->receiver.count, 0);
+    assert_int_equal(atomic_load(&bed->receiver.stats.gauge_archive_files), 0);
+    bed_free_text(bundle);
+}
+
 /* The folder is moved out of the tree, and a link leads to it: through that nothing is read, and nothing
  * removed. */
 static void a_folder_that_becomes_a_link_is_not_entered(void **state)
@@ -691,6 +719,7 @@ int main(void)
         TEST(what_was_delivered_before_a_crash_is_removed_after_it),
         TEST(a_checkpoint_that_cannot_be_written_stops_nothing),
         TEST(links_are_not_followed_and_what_vanishes_is_no_error),
+        TEST(what_vanishes_does_not_hold_up_a_turn),
         TEST(a_folder_that_becomes_a_link_is_not_entered),
         TEST(what_cannot_be_read_is_told_once_and_tried_again),
         TEST(many_files_take_several_scans),
