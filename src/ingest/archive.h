@@ -34,6 +34,7 @@ struct cbt_archive_file {
     uint64_t next_seq;   /* behind its last cut so far */
     bool is_cut;         /* there are no more cuts */
     bool failed;         /* something of it could be neither read nor kept: it comes again */
+    bool changed;        /* failed, since it was changed while it was read: it comes as another file */
     char path[];         /* below the root */
 };
 

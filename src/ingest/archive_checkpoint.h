@@ -59,7 +59,7 @@ void cbt_archive_checkpoint_advance(struct cbt_archive_checkpoint *checkpoint, s
 void cbt_archive_checkpoint_done(struct cbt_archive_checkpoint *checkpoint, struct cbt_archive_key key);
 /* It is no longer read, and not done: it will be NEW when it is found again, from where it is half-way. */
 void cbt_archive_checkpoint_let_go(struct cbt_archive_checkpoint *checkpoint, struct cbt_archive_key key);
-/* It is gone from the tree, by us. */
+/* There is no such file any more: we took it away, or it was changed. */
 void cbt_archive_checkpoint_forget(struct cbt_archive_checkpoint *checkpoint, struct cbt_archive_key key);
 
 /* Around a scan of the whole tree: keys of delivered files that it has not seen are forgotten at its end,

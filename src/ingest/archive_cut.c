@@ -28,11 +28,12 @@ void cbt_archive_stop_reading(struct cbt_archive *self, bool failed)
 static int end_of_file(struct cbt_archive *self)
 {
     struct statx stx;
-    const struct cbt_archive_file *file = self->reading;
+    struct cbt_archive_file *file = self->reading;
     bool same = false;
     if (statx(self->reader.fd, "", AT_EMPTY_PATH, CBT_ARCHIVE_STATX, &stx) == 0) {
         struct cbt_archive_key key = cbt_archive_key_of(&stx);
         same = key.hi == file->key.hi && key.lo == file->key.lo;
+        file->changed = !same;
     }
     if (!same)
         cbt_log_warning("a file was changed while it was read: it will be delivered again, whole; where its "

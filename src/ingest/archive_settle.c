@@ -105,7 +105,9 @@ void cbt_archive_file_ends(struct cbt_archive *self, struct cbt_archive_file *fi
     count_left(self, file);
     if (file->failed) {
         self->failed = true;
-        cbt_archive_checkpoint_let_go(self->checkpoint, file->key);
+        /* Nobody will ask again how far the file was that is no more. */
+        (file->changed ? cbt_archive_checkpoint_forget : cbt_archive_checkpoint_let_go)(self->checkpoint,
+                                                                                        file->key);
     } else {
         cbt_archive_checkpoint_done(self->checkpoint, file->key);
         cbt_archive_add_pending(self, file->path, file->key);

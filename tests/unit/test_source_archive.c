@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <zlib.h>
 
+#include "ingest/archive_checkpoint_file.h"
+
 static void oldest_first_and_the_last_folder_is_the_sensor(void **state)
 {
     struct bed *bed = *state;
@@ -485,6 +487,44 @@ static void what_vanishes_does_not_hold_up_a_turn(void **state)
     bed_free_text(bundle);
 }
 
+/* Half of it is delivered, then it is cut off: it comes again from its beginning, and the checkpoint keeps
+ * nothing of what it was before. */
+static void a_file_that_is_changed_while_it_is_read_comes_again_whole(void **state)
+{
+    struct bed *bed = *state;
+    struct cbt_text bundle = bed_bundle(2000, 271), shorter = {bundle.data, 275 * 1000};
+    struct captured captured;
+    bed_write(bed, "7/a.log", bundle, 1);
+    bed_open(bed);
+    struct cbt_archive *archive = bed->source;
+    bed->receiver.room = 1;
+    bed_read(bed);
+    bed_settle(bed, 0, 1);
+    bed_checkpoint(bed);
+    bed_write(bed, "7/a.log", shorter, 2);
+    bed->receiver.room = BED_FRAMES_MAX;
+    capture_begin(&captured);
+    bed_read(bed);
+    char *said = capture_end(&captured);
+    assert_non_null(strstr(said, "warning a file was changed while it was read"));
+    free(said);
+    bed_settle(bed, 1, bed->receiver.count);
+    assert_int_equal(bed_counter(bed, CBT_COUNT_archive_files), 0);
+    assert_int_equal(archive->checkpoint->progress_count, 0);
+
+    bed_forget_frames(bed);
+    archive->rescan_at_ns = 0;
+    bed_read(bed);
+    assert_true(bed->receiver.count > 0 && bed->receiver.frames[0].file_offset == 0);
+    size_t bytes = 0;
+    for (size_t i = 0; i < bed->receiver.count; i++)
+        bytes += bed->receiver.frames[i].body.len;
+    assert_int_equal(bytes, shorter.len);
+    bed_settle(bed, 0, bed->receiver.count);
+    assert_int_equal(bed_counter(bed, CBT_COUNT_archive_files), 1);
+    bed_free_text(bundle);
+}
+
 /* The folder is moved out of the tree, and a link leads to it: through that nothing is read, and nothing
  * removed. */
 static void a_folder_that_becomes_a_link_is_not_entered(void **state)
@@ -720,6 +760,7 @@ int main(void)
         TEST(a_checkpoint_that_cannot_be_written_stops_nothing),
         TEST(links_are_not_followed_and_what_vanishes_is_no_error),
         TEST(what_vanishes_does_not_hold_up_a_turn),
+        TEST(a_file_that_is_changed_while_it_is_read_comes_again_whole),
         TEST(a_folder_that_becomes_a_link_is_not_entered),
         TEST(what_cannot_be_read_is_told_once_and_tried_again),
         TEST(many_files_take_several_scans),
