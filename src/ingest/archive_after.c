@@ -42,7 +42,7 @@ static bool is_below(const char *path, const char *root)
 
 int cbt_archive_after_open(struct cbt_archive_after *after, const char *root, struct cbt_err *err)
 {
-    struct stat there, here;
+    struct statx there, here;
     char dir[PATH_MAX], tree[PATH_MAX];
     if (after->kind != CBT_ARCHIVE_MOVE)
         return 0;
@@ -50,20 +50,28 @@ int cbt_archive_after_open(struct cbt_archive_after *after, const char *root, st
         return cbt_err_set(err, CBT_EINVAL, "after = move:%s: cannot be made: %s", after->dir,
                            strerror(errno));
     after->dir_fd = open(after->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (after->dir_fd < 0 || fstat(after->dir_fd, &there) != 0)
+    if (after->dir_fd < 0 || statx(after->dir_fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &there) != 0)
         return cbt_err_set(err, CBT_EINVAL, "after = move:%s: %s", after->dir, strerror(errno));
     /* The tree may not be there yet. */
-    if (stat(root, &here) != 0 || !realpath(root, tree) || !realpath(after->dir, dir))
+    if (statx(AT_FDCWD, root, 0, STATX_MNT_ID, &here) != 0 || !realpath(root, tree) ||
+        !realpath(after->dir, dir))
         return 0;
     if (is_below(dir, tree))
         return cbt_err_set(err, CBT_EINVAL,
                            "after = move:%s lies in the archive itself, whose files would be found there "
                            "again: name a folder outside of path",
                            after->dir);
-    if (here.st_dev != there.st_dev)
+    if (here.stx_dev_major != there.stx_dev_major || here.stx_dev_minor != there.stx_dev_minor)
         return cbt_err_set(err, CBT_EINVAL,
                            "after = move:%s is on another file system than path, so that a file would have "
                            "to be copied: name a folder on the same",
+                           after->dir);
+    /* Known from Linux 5.8 on. */
+    if ((here.stx_mask & there.stx_mask & STATX_MNT_ID) != 0 && here.stx_mnt_id != there.stx_mnt_id)
+        return cbt_err_set(err, CBT_EINVAL,
+                           "after = move:%s is under another mount than path, and Linux renames within one "
+                           "only: of a systemd unit each of ReadWritePaths= is one, so name there one folder "
+                           "that holds both",
                            after->dir);
     return 0;
 }

@@ -17,8 +17,8 @@ struct cbt_archive_after {
 
 /* "keep", "remove", "move:DIR". CBT_EINVAL: none of these. */
 int cbt_archive_after_parse(const char *text, struct cbt_archive_after *ret_after, struct cbt_err *err);
-/* Opens DIR, which is made where it is missing. CBT_EINVAL: it lies in the tree at `root`, or on another file
- * system. */
+/* Opens DIR, which is made where it is missing. CBT_EINVAL: it lies in the tree at `root`, or where
+ * nothing can be renamed to from there. */
 int cbt_archive_after_open(struct cbt_archive_after *after, const char *root, struct cbt_err *err);
 /* Does it to the file at `path`, if that is still the file of this key: 1; 0: it is gone or another one now;
  * CBT_EIO: it cannot be done. */

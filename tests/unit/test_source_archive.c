@@ -3,7 +3,9 @@
 #include "archive_bed.h"
 
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <zlib.h>
 
@@ -716,6 +718,26 @@ static void places_that_cannot_be_used_are_refused(void **state)
     expect_refusal(bed, "name a file");
 }
 
+/* As a systemd unit has it that names both folders in ReadWritePaths=. */
+static void a_move_from_mount_to_mount_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    char moved[256];
+    if (unshare(CLONE_NEWNS) != 0) {
+        print_message("SKIPPED: only root may make a mount\n");
+        skip();
+    }
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    snprintf(moved, sizeof moved, "%s/moved", bed->dir);
+    bed->config.archive.after = bed->move;
+    bed_open(bed); /* makes the folder */
+    bed_close(bed);
+    assert_int_equal(mount(moved, moved, NULL, MS_BIND, NULL), 0);
+    expect_refusal(bed, "under another mount");
+    assert_int_equal(umount(moved), 0);
+    bed_open(bed);
+}
+
 /* The tree is not there yet, comes, goes, comes again: nothing is read twice. */
 static void a_tree_that_is_not_there_is_waited_for(void **state)
 {
@@ -767,6 +789,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(very_many_files_take_little_memory, bed_setup_in_memory,
                                         bed_teardown),
         TEST(places_that_cannot_be_used_are_refused),
+        TEST(a_move_from_mount_to_mount_is_refused),
         TEST(a_tree_that_is_not_there_is_waited_for),
     };
     signal(SIGXFSZ, SIG_IGN);
