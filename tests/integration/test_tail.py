@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 
 import pika
 import pytest
@@ -217,6 +218,56 @@ def test_a_broker_that_goes_away_is_tried_again(run, rabbitmq, kafka, pb):
     with Publisher(rabbitmq) as publisher:
         publisher.raw(fleet.bundle(100, 1), {"sensorId": 100})
     tail.wait_lines(1)
+    tail.end(signal.SIGINT)
+    proxy.close()
+
+
+SLOW_S = 5  # between two tries of what was refused; a test that sees the first late may measure less
+
+
+def test_a_password_that_was_changed_is_said_tried_slowly_and_taken_up(run, rabbitmq, kafka, pb, tmp_path):
+    fleet = Fleet(pb, sensors=1)
+    proxy = Proxy(rabbitmq.port)  # knows how often it is tried
+    cb_conf = tmp_path / "cb.conf"
+    cb_conf.write_text(f"RabbitMQUser=tail\nRabbitMQPassword=before\nRabbitMQPort={proxy.port}\n")
+    rabbitmq.ctl("add_user", "tail", "before")
+    rabbitmq.ctl("set_permissions", "tail", ".*", ".*", ".*")
+    try:
+        tap = config_of(run, kafka, rabbitmq, **{"source.bus": {"url": None, "cb_conf": cb_conf}})
+        tail = Tail(tap, "--format", "json")
+        rabbitmq.ctl("change_password", "tail", "after")
+        proxy.drop()
+        tail.wait_log("warning cannot connect, trying again .*403 ACCESS_REFUSED.*cb_conf")
+        refused_at, tries = time.monotonic(), len(proxy.connections)
+        until(lambda: len(proxy.connections) > tries, 30, "another try")
+        assert time.monotonic() - refused_at > SLOW_S / 2
+        assert tail.process.poll() is None and tail.log().count("cannot connect") == 1, tail.log()
+        cb_conf.write_text(cb_conf.read_text().replace("before", "after"))
+        tail.wait_log("connected again")
+        with Publisher(rabbitmq) as publisher:
+            publisher.raw(fleet.bundle(100, 1), {"sensorId": 100})
+        tail.wait_lines(1)
+        tail.end(signal.SIGINT)
+        assert not re.search("before|after", tail.log())
+    finally:
+        rabbitmq.ctl("delete_user", "tail")
+        proxy.close()
+
+
+@pytest.mark.without("address")
+def test_a_queue_that_is_about_full_on_the_broker_is_said(run, rabbitmq, kafka, pb):
+    """More than 16 MiB wait behind a slow network, of which the broker keeps the newest."""
+    bundle = Fleet(pb, sensors=1).bundle(100, 80)
+    proxy = Proxy(rabbitmq.port)
+    tap = config_of(run, kafka, rabbitmq, **{"source.bus": {"url": rabbitmq.url.replace(str(rabbitmq.port), str(proxy.port))}})
+    tail = Tail(tap, "--format", "json", stdout=subprocess.DEVNULL)
+    proxy.bytes_per_second = 4 << 20
+    with Publisher(rabbitmq) as publisher:
+        for _ in range((48 << 20) // len(bundle)):
+            publisher.raw(bundle, {"sensorId": 100})
+    said = tail.wait_log("warning tail's queue on the broker is about full.* messages=(\\d+)")
+    assert 12 << 20 <= int(said[1]) * len(bundle) <= 17 << 20
+    proxy.bytes_per_second = 0
     tail.end(signal.SIGINT)
     proxy.close()
 
