@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The archive source: files of sensor events reach Kafka whole, whatever ends in between, and leave when they have."""
+import errno
 import gzip
 import json
 import os
 import random
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,12 +132,15 @@ def test_remove_takes_away_what_is_delivered_and_nothing_else(run, kafka, tree, 
     kafka.pause()
     make_fleet(run, tree, count, shape="zip")
     files = len(files_in(tree))
-    tap.wait(lambda m: m("cbtap_inflight_frames") == files, what=f"{files} files to be in flight")
+    metrics = tap.wait(lambda m: m("cbtap_inflight_frames") == files, what=f"{files} files to be in flight")
+    assert metrics("cbtap_archive_left_files") == files
+    assert metrics("cbtap_archive_left_bytes") == sum(path.stat().st_size for path in files_in(tree))
     paused_at = time.monotonic()
     until(lambda: time.monotonic() - paused_at > 3 * INTERVAL_MS / 1000, 10, "three intervals to pass")
     assert len(files_in(tree)) == files and tap.metrics()("cbtap_archive_files_total") == 0
     kafka.resume()
-    all_delivered(tap, files)
+    metrics = all_delivered(tap, files)
+    assert metrics("cbtap_archive_left_bytes") == 0 and metrics("cbtap_archive_left_seconds") == 0
     until(lambda: not files_in(tree), 20, lambda: f"all files to be removed, {files_in(tree)[:3]}")
     result = verify(run, kafka, count, "--no-duplicates", shape="zip")
     assert result["events"] == count and result["out_of_order"] == 0
@@ -202,3 +207,54 @@ def test_one_daemon_at_a_time_and_a_checkpoint_that_is_none(run, kafka, tree):
         second.wait_log(rf"^error .*checkpoint = .*{words}")
         second.discard()
     assert first.alive() and first.get("/readyz")[0] == 200
+
+
+def until_full(action):
+    for number in range(1_000_000):
+        try:
+            action(number)
+        except OSError as e:
+            assert e.errno == errno.ENOSPC
+            return
+
+
+def fill(directory):
+    """No inode is left, and no byte."""
+    until_full(lambda number: (directory / f"ballast-{number}").touch())
+    with open(directory / "ballast-0", "wb", buffering=0) as f:
+        until_full(lambda _: f.write(bytes(4096)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: ONLY ROOT MAY MOUNT A FILE SYSTEM THAT IS FULL")
+@pytest.mark.without("address", "thread")
+def test_a_full_disk_loses_nothing_and_repeats_nothing(run, kafka, pb):
+    """Tree, checkpoint and the folder that files are moved to, on a file system without a free inode or byte: files are
+    delivered, stay where they are, and are moved when there is room."""
+    fleet = events.Fleet(pb, sensors=2)
+    full, files = run.directory / "full", 200  # more records than the checkpoint's first page has room for
+    full.mkdir()
+    tap = archive(run, kafka, full / "tree", follow="true", after=f"move:{full / 'done'}", rescan_ms=500,
+                  checkpoint=full / "archive.checkpoint")
+    tap.launcher = ["unshare", "-m", "sh", "-c",
+                    f"mount -t tmpfs -o size=2m,nr_inodes={files + 50} tmpfs {full} && mkdir {full}/tree && exec \"$@\"", "sh"]
+    tap.start()
+    inside = Path(f"/proc/{tap.process.pid}/root{full}")
+    kafka.pause()
+    for number in range(files):
+        sensor = fleet.sensors[number % 2]
+        folder = inside / "tree" / str(sensor)
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number:03}.log").write_bytes(fleet.bundle(sensor, 2))
+    tap.wait(lambda m: m("cbtap_inflight_frames") == files, what=f"{files} files to be in flight")
+    fill(inside)
+    kafka.resume()
+    tap.wait_log(r"^error the checkpoint cannot be written.*No space left on device")
+    tap.wait_log(r"^error delivered, but cannot be removed or moved.*No space left on device")
+    all_delivered(tap, files)
+    assert len(files_in(inside / "tree")) == files
+    for path in inside.glob("ballast-*"):
+        path.unlink()
+    tap.wait_log(r"^warning the checkpoint is written again")
+    until(lambda: len(files_in(inside / "done")) == files and not files_in(inside / "tree"), 20, "the files to be moved")
+    assert tap.metrics()("cbtap_archive_files_total") == files
+    assert fleet.check(kafka.records(run.topic)) == 0
