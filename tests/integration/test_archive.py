@@ -209,6 +209,24 @@ def test_one_daemon_at_a_time_and_a_checkpoint_that_is_none(run, kafka, tree):
     assert first.alive() and first.get("/readyz")[0] == 200
 
 
+@pytest.mark.without("address", "thread")
+def test_folders_that_cannot_be_watched_are_looked_through(run, kafka, tree, pb):
+    """In a user namespace of its own, in which Linux gives it two watches: for the tree itself and one of five folders."""
+    fleet = events.Fleet(pb, sensors=5)
+    for sensor in fleet.sensors:
+        (tree / str(sensor)).mkdir()
+    tap = archive(run, kafka, tree, follow="true", rescan_ms=200)
+    tap.launcher = ["unshare", "-U", "-r", "sh", "-c", "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$@\"", "sh"]
+    tap.start()
+    tap.wait_log(r"^warning not all of the archive can be watched.*No space left on device")
+    for number in range(2):
+        for sensor in fleet.sensors:
+            (tree / str(sensor) / f"{number}.log").write_bytes(fleet.bundle(sensor, 3))
+        all_delivered(tap, len(fleet.sensors) * (number + 1))
+    assert fleet.check(kafka.records(run.topic)) == 0
+    assert tap.log().count("can be watched") == 1
+
+
 def until_full(action):
     for number in range(1_000_000):
         try:
