@@ -10,12 +10,10 @@
 #include "ingest/archive_after.h"
 #include "ingest/archive_checkpoint.h"
 #include "ingest/archive_queue.h"
-#include "ingest/archive_reader.h"
 #include "ingest/archive_scan.h"
 #include "ingest/archive_watch.h"
+#include "ingest/file_cut.h"
 
-/* Whole records of a bundle up to so many bytes are a frame: two go into a block of 256 KiB. */
-#define CBT_ARCHIVE_CUT_BYTES (120u * 1024)
 /* Frames in flight, and the ring of cuts; a power of two. */
 #define CBT_ARCHIVE_FRAMES_MAX 8192u
 /* After the process has died so often over a cut it is not decoded again (poison.h). */
@@ -46,14 +44,6 @@ struct cbt_archive_cut {
     bool settled, passed; /* passed: its file's prefix is behind it, so its place is free */
 };
 
-/* How what is being read is read. */
-enum cbt_archive_kind {
-    CBT_ARCHIVE_UNKNOWN,
-    CBT_ARCHIVE_BUNDLE, /* cut into frames */
-    CBT_ARCHIVE_WHOLE,  /* zip, a single event, JSON: one frame */
-    CBT_ARCHIVE_BROKEN, /* gzip that cannot be inflated: one dead letter, the file as it lies there */
-};
-
 struct cbt_archive_pending {
     char *path;
     struct cbt_archive_key key;
@@ -77,12 +67,13 @@ struct cbt_archive {
     bool failed;          /* a file was let go since the last scan */
     bool symlinks_told, unreadable_told, watch_told;
 
-    struct cbt_archive_reader reader;
+    struct cbt_file_reader reader;
     struct cbt_archive_file *reading; /* NULL: none */
-    enum cbt_archive_kind kind;
+    struct cbt_cut cut;
+    bool is_broken; /* gzip that cannot be inflated: one dead letter, the file as it lies there */
+    bool is_aside;  /* it is on its way */
     enum cbt_dead_reason broken_reason;
     const char *broken_detail;
-    bool is_aside; /* the dead letter is on its way */
     struct cbt_environment env;
     bool has_lane;
     int32_t lane;

@@ -17,7 +17,7 @@
 static int keep(struct cbt_archive *self, uint64_t bytes, const struct cbt_dead_letter_info *info,
                 struct cbt_err *err)
 {
-    struct cbt_archive_reader *r = &self->reader;
+    struct cbt_file_reader *r = &self->reader;
     const char *dir = cbt_receiver_dead_letter_dir(self->receiver);
     struct cbt_dead_letter_file *file = NULL;
     if (!dir)
@@ -27,16 +27,16 @@ static int keep(struct cbt_archive *self, uint64_t bytes, const struct cbt_dead_
         return rc;
     while (bytes > 0 && rc == 0) {
         size_t piece = bytes < PIECE_BYTES ? (size_t)bytes : PIECE_BYTES;
-        if (!cbt_archive_reader_want(r, piece))
+        if (!cbt_file_reader_want(r, piece))
             rc = cbt_err_set(err, CBT_EIO, "the file cannot be read: %s", strerror(r->error));
-        else if (cbt_archive_reader_has(r) < piece)
-            piece = cbt_archive_reader_has(r);
+        else if (cbt_file_reader_has(r) < piece)
+            piece = cbt_file_reader_has(r);
         if (rc == 0 && piece == 0)
             break; /* it was cut meanwhile: what there is is kept */
         if (rc == 0)
             rc = cbt_dead_letter_append(file, r->data + r->pos, piece, err);
         if (rc == 0)
-            cbt_archive_reader_skip(r, piece);
+            cbt_file_reader_skip(r, piece);
         bytes -= piece;
     }
     if (rc == 0)
@@ -58,7 +58,7 @@ int cbt_archive_spill(struct cbt_archive *self, uint64_t bytes, enum cbt_dead_re
         .source = self->config->name,
         .file = frame->file,
         .framing =
-            cbt_framing_name(self->kind == CBT_ARCHIVE_BUNDLE ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT),
+            cbt_framing_name(self->cut.kind == CBT_CUT_BUNDLE ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT),
         .env = self->env,
         .sensor_id = self->env.sensor_id,
         .index = self->index,
@@ -84,9 +84,9 @@ int cbt_archive_spill(struct cbt_archive *self, uint64_t bytes, enum cbt_dead_re
 
 int cbt_archive_set_aside(struct cbt_archive *self)
 {
-    struct cbt_archive_reader *r = &self->reader;
+    struct cbt_file_reader *r = &self->reader;
     uint64_t size = r->size;
-    (void)cbt_archive_reader_raw(r);
+    cbt_file_reader_raw(r);
     self->index = 0;
     if (size > cbt_receiver_frame_max_bytes(self->receiver)) {
         int rc = cbt_archive_spill(self, size, self->broken_reason, self->broken_detail);
@@ -96,7 +96,7 @@ int cbt_archive_set_aside(struct cbt_archive *self)
     struct cbt_frame *frame = cbt_archive_take(self, (size_t)size);
     if (!frame)
         return CBT_ELIMIT;
-    size_t got = cbt_archive_reader_get(r, (uint8_t *)(uintptr_t)frame->body.data, (size_t)size);
+    size_t got = cbt_file_reader_get(r, (uint8_t *)(uintptr_t)frame->body.data, (size_t)size);
     if (got == SIZE_MAX) {
         cbt_receiver_untake(self->receiver, frame);
         cbt_archive_stop_reading(self, true);

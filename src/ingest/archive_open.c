@@ -82,23 +82,23 @@ static bool begin(struct cbt_archive *self, const struct cbt_archive_entry *entr
 {
     struct cbt_archive_progress progress;
     struct cbt_archive_key key = cbt_archive_key_of(stx);
-    if (!cbt_archive_reader_open(&self->reader, fd, stx->stx_size)) {
-        errno = ENOMEM;
+    if (!cbt_file_reader_open(&self->reader, fd, stx->stx_size)) {
+        errno = self->reader.error;
         return false;
     }
     if (!cbt_archive_checkpoint_begin(self->checkpoint, key, &progress) ||
         !(self->reading = make_file(self, entry->path, key, stx->stx_size))) {
         cbt_archive_checkpoint_let_go(self->checkpoint, key);
-        cbt_archive_reader_close(&self->reader);
+        cbt_file_reader_close(&self->reader);
         errno = ENOMEM;
         return false;
     }
-    self->kind = progress.offset > 0 ? CBT_ARCHIVE_BUNDLE : CBT_ARCHIVE_UNKNOWN;
+    self->cut.kind = progress.offset > 0 ? CBT_CUT_BUNDLE : CBT_CUT_UNKNOWN;
     self->index = progress.index;
-    self->has_lane = self->is_aside = false;
+    self->has_lane = self->is_broken = self->is_aside = false;
     self->lane = 0;
     read_sensor_id(self, entry->path);
-    if (progress.offset > 0 && !cbt_archive_reader_seek(&self->reader, progress.offset)) {
+    if (progress.offset > 0 && !cbt_file_reader_seek(&self->reader, progress.offset)) {
         errno = self->reader.error != 0 ? self->reader.error : EIO;
         cannot_open(self, entry->path);
         cbt_archive_stop_reading(self, true);

@@ -33,7 +33,7 @@ static void archive_close(void *arg)
     if (!self)
         return;
     cbt_archive_find_stop(self);
-    cbt_archive_reader_free(&self->reader);
+    cbt_file_reader_free(&self->reader);
     for (struct cbt_archive_file *file = self->oldest, *newer; file; file = newer) {
         newer = file->newer;
         free(file);

@@ -59,13 +59,12 @@ static void a_large_bundle_is_cut_between_records(void **state)
     bed_write(bed, "7/a.log", bundle, 0);
     bed_open(bed);
     bed_read(bed);
-    assert_in_range(bed->receiver.count, bundle.len / CBT_ARCHIVE_CUT_BYTES,
-                    bundle.len / CBT_ARCHIVE_CUT_BYTES + 1);
+    assert_in_range(bed->receiver.count, bundle.len / CBT_CUT_BYTES, bundle.len / CBT_CUT_BYTES + 1);
     uint64_t offset = 0, records = 0;
     for (size_t i = 0; i < bed->receiver.count; i++) {
         const struct cbt_frame *frame = &bed->receiver.frames[i];
         assert_true(frame->file_offset == offset && frame->file_index == records);
-        assert_true(frame->body.len <= CBT_ARCHIVE_CUT_BYTES && frame->body.len % 275 == 0);
+        assert_true(frame->body.len <= CBT_CUT_BYTES && frame->body.len % 275 == 0);
         assert_memory_equal(frame->body.data, bundle.data + offset, frame->body.len);
         offset += frame->body.len;
         records += frame->body.len / 275;
@@ -115,7 +114,7 @@ static void without_room_it_waits_and_loses_nothing(void **state)
     bed_write(bed, "7/c.zip", CBT_TEXT("PK\3\4 is a zip"), 3);
     bed_open(bed);
     bed->receiver.room = 0;
-    for (size_t frames = 0; frames < bundle.len / CBT_ARCHIVE_CUT_BYTES + 3; frames++) {
+    for (size_t frames = 0; frames < bundle.len / CBT_CUT_BYTES + 3; frames++) {
         bed_read(bed);
         bed_read(bed);
         assert_int_equal(bed->receiver.count, frames);

@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: MIT */
-/* One archived file as a run of bytes: see archive_reader.h. */
-#include "ingest/archive_reader.h"
+/* A file as a run of bytes: see file_reader.h. */
+#include "ingest/file_reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define IN_BYTES          (64u * 1024)
-#define KEEP_BYTES        (2 * CBT_ARCHIVE_BUFFER_BYTES)
+#define KEEP_BYTES        (2 * CBT_FILE_BUFFER_BYTES)
 #define RATIO_MAX         1000 /* deflate's own bound is 1032 */
 #define RATIO_SLACK_BYTES (1u << 20)
 #define WINDOW_BITS       (15 + 16) /* gzip, and nothing else */
+#define GZIP_HEAD_BYTES   10
 
-static size_t read_file(struct cbt_archive_reader *r, uint8_t *to, size_t bytes)
+/* What feeds standard input may have made it non-blocking. */
+static bool await_input(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, -1) >= 0 || errno == EINTR;
+}
+
+static size_t read_file(struct cbt_file_reader *r, uint8_t *to, size_t bytes)
 {
     ssize_t n;
     /* What is written meanwhile makes it another file, which is read by itself. */
@@ -23,8 +32,8 @@ static size_t read_file(struct cbt_archive_reader *r, uint8_t *to, size_t bytes)
     if (bytes == 0)
         return 0;
     do
-        n = pread(r->fd, to, bytes, (off_t)r->at);
-    while (n < 0 && errno == EINTR);
+        n = r->size == CBT_FILE_SIZE_UNKNOWN ? read(r->fd, to, bytes) : pread(r->fd, to, bytes, (off_t)r->at);
+    while (n < 0 && (errno == EINTR || (errno == EAGAIN && await_input(r->fd))));
     if (n < 0) {
         r->error = errno;
         return 0;
@@ -33,48 +42,67 @@ static size_t read_file(struct cbt_archive_reader *r, uint8_t *to, size_t bytes)
     return (size_t)n;
 }
 
-static bool begin(struct cbt_archive_reader *r, bool gzip)
+/* By its head (RFC 1952, section 2.3). A bundle whose first record has the length that the first bytes say
+ * has a header there, of which the byte at XFL is a tag: above 7, where deflate says 0, 2 or 4. */
+static bool is_gzip(const uint8_t *head, size_t len)
+{
+    if (len < 3 || head[0] != 0x1F || head[1] != 0x8B || head[2] != 8)
+        return false;
+    bool like_bundle = len >= GZIP_HEAD_BYTES && head[3] == 0 && head[4] == 0x0A;
+    return !like_bundle || head[8] <= 7;
+}
+
+static void begin(struct cbt_file_reader *r)
 {
     r->at = r->offset = 0;
     r->pos = r->len = 0;
-    r->at_end = r->in_member = false;
+    r->at_end = r->in_member = r->gzip = false;
     r->error = 0;
     r->fault = NULL;
-    r->gzip = gzip;
-    if (!gzip)
-        return true;
+}
+
+/* What was read of the file so far is there to be inflated. */
+static bool begin_gzip(struct cbt_file_reader *r)
+{
+    r->error = ENOMEM;
     if (!r->in)
         r->in = malloc(IN_BYTES);
     if (!r->in)
         return false;
     int rc = r->z_ready ? inflateReset(&r->z) : inflateInit2(&r->z, WINDOW_BITS);
-    r->z_ready = r->z_ready || rc == Z_OK;
-    r->z.avail_in = 0;
-    r->in_member = true;
-    return rc == Z_OK;
+    if (rc != Z_OK)
+        return false;
+    memcpy(r->in, r->data, r->len);
+    r->z.next_in = r->in;
+    r->z.avail_in = (unsigned)r->len;
+    r->len = 0;
+    r->error = 0;
+    r->z_ready = r->gzip = r->in_member = true;
+    return true;
 }
 
-bool cbt_archive_reader_open(struct cbt_archive_reader *r, int fd, uint64_t size)
+bool cbt_file_reader_open(struct cbt_file_reader *r, int fd, uint64_t size)
 {
-    uint8_t magic[3] = {0};
+    size_t n;
     r->fd = fd;
     r->size = size;
-    r->at = 0;
-    r->error = 0;
+    begin(r);
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    size_t n = read_file(r, magic, sizeof magic);
-    bool gzip = n == sizeof magic && magic[0] == 0x1F && magic[1] == 0x8B && magic[2] == 8;
     if (!r->data) {
-        r->data = malloc(CBT_ARCHIVE_BUFFER_BYTES);
-        r->capacity = r->data ? CBT_ARCHIVE_BUFFER_BYTES : 0;
+        r->data = malloc(CBT_FILE_BUFFER_BYTES);
+        r->capacity = r->data ? CBT_FILE_BUFFER_BYTES : 0;
+        r->error = r->data ? 0 : ENOMEM;
     }
-    if (r->data && begin(r, gzip))
+    while (r->error == 0 && r->len < GZIP_HEAD_BYTES &&
+           (n = read_file(r, r->data + r->len, IN_BYTES - r->len)) > 0)
+        r->len += n;
+    if (r->error == 0 && (!is_gzip(r->data, r->len) || begin_gzip(r)))
         return true;
-    cbt_archive_reader_close(r);
+    cbt_file_reader_close(r);
     return false;
 }
 
-void cbt_archive_reader_close(struct cbt_archive_reader *r)
+void cbt_file_reader_close(struct cbt_file_reader *r)
 {
     if (r->fd >= 0)
         close(r->fd);
@@ -88,9 +116,9 @@ void cbt_archive_reader_close(struct cbt_archive_reader *r)
     }
 }
 
-void cbt_archive_reader_free(struct cbt_archive_reader *r)
+void cbt_file_reader_free(struct cbt_file_reader *r)
 {
-    cbt_archive_reader_close(r);
+    cbt_file_reader_close(r);
     if (r->z_ready)
         inflateEnd(&r->z);
     free(r->data);
@@ -101,7 +129,7 @@ void cbt_archive_reader_free(struct cbt_archive_reader *r)
 }
 
 /* The end of the file, where gzip may end, or not. */
-static void end_of_input(struct cbt_archive_reader *r)
+static void end_of_input(struct cbt_file_reader *r)
 {
     r->at_end = true;
     if (r->in_member)
@@ -109,7 +137,7 @@ static void end_of_input(struct cbt_archive_reader *r)
 }
 
 /* Behind a member comes the next, or nothing, or zeros that fill up a block. */
-static void end_of_member(struct cbt_archive_reader *r)
+static void end_of_member(struct cbt_file_reader *r)
 {
     r->in_member = false;
     while (r->z.avail_in > 0 && *r->z.next_in == 0) {
@@ -122,7 +150,7 @@ static void end_of_member(struct cbt_archive_reader *r)
     (void)inflateReset(&r->z);
 }
 
-static size_t inflate_some(struct cbt_archive_reader *r, uint8_t *to, size_t room)
+static size_t inflate_some(struct cbt_file_reader *r, uint8_t *to, size_t room)
 {
     for (;;) {
         if (r->z.avail_in == 0) {
@@ -160,7 +188,7 @@ static size_t inflate_some(struct cbt_archive_reader *r, uint8_t *to, size_t roo
     }
 }
 
-static size_t more(struct cbt_archive_reader *r, uint8_t *to, size_t room)
+static size_t more(struct cbt_file_reader *r, uint8_t *to, size_t room)
 {
     if (r->gzip)
         return inflate_some(r, to, room < UINT32_MAX ? room : UINT32_MAX);
@@ -169,9 +197,9 @@ static size_t more(struct cbt_archive_reader *r, uint8_t *to, size_t room)
     return n;
 }
 
-bool cbt_archive_reader_want(struct cbt_archive_reader *r, size_t bytes)
+bool cbt_file_reader_want(struct cbt_file_reader *r, size_t bytes)
 {
-    if (cbt_archive_reader_has(r) >= bytes || r->at_end)
+    if (cbt_file_reader_has(r) >= bytes || r->at_end)
         return true;
     if (r->pos > 0) {
         memmove(r->data, r->data + r->pos, r->len - r->pos);
@@ -193,33 +221,37 @@ bool cbt_archive_reader_want(struct cbt_archive_reader *r, size_t bytes)
     return r->error == 0;
 }
 
-void cbt_archive_reader_skip(struct cbt_archive_reader *r, size_t bytes)
+void cbt_file_reader_skip(struct cbt_file_reader *r, size_t bytes)
 {
     r->pos += bytes;
     r->offset += bytes;
 }
 
-bool cbt_archive_reader_seek(struct cbt_archive_reader *r, uint64_t offset)
+bool cbt_file_reader_seek(struct cbt_file_reader *r, uint64_t offset)
 {
-    if (!r->gzip) {
+    if (!r->gzip && r->size != CBT_FILE_SIZE_UNKNOWN) {
+        if (offset > r->size)
+            return false;
         r->at = r->offset = offset;
-        return offset <= r->size;
+        r->pos = r->len = 0;
+        r->at_end = false;
+        return true;
     }
     while (r->offset < offset) {
         uint64_t left = offset - r->offset;
-        if (!cbt_archive_reader_want(r, 1) || cbt_archive_reader_has(r) == 0)
+        if (!cbt_file_reader_want(r, 1) || cbt_file_reader_has(r) == 0)
             return false;
-        size_t n = cbt_archive_reader_has(r);
-        cbt_archive_reader_skip(r, left < n ? (size_t)left : n);
+        size_t n = cbt_file_reader_has(r);
+        cbt_file_reader_skip(r, left < n ? (size_t)left : n);
     }
     return true;
 }
 
-size_t cbt_archive_reader_get(struct cbt_archive_reader *r, uint8_t *to, size_t bytes)
+size_t cbt_file_reader_get(struct cbt_file_reader *r, uint8_t *to, size_t bytes)
 {
-    size_t got = cbt_archive_reader_has(r) < bytes ? cbt_archive_reader_has(r) : bytes;
+    size_t got = cbt_file_reader_has(r) < bytes ? cbt_file_reader_has(r) : bytes;
     memcpy(to, r->data + r->pos, got);
-    cbt_archive_reader_skip(r, got);
+    cbt_file_reader_skip(r, got);
     r->error = 0;
     while (got < bytes && !r->at_end) {
         size_t n = more(r, to + got, bytes - got);
@@ -231,7 +263,7 @@ size_t cbt_archive_reader_get(struct cbt_archive_reader *r, uint8_t *to, size_t 
     return got;
 }
 
-bool cbt_archive_reader_raw(struct cbt_archive_reader *r)
+void cbt_file_reader_raw(struct cbt_file_reader *r)
 {
-    return begin(r, false);
+    begin(r);
 }
