@@ -200,6 +200,8 @@ static int export_files(struct cbt_export *x, const char *path)
         cbt_log_error("out of memory");
         return CBT_EXIT_FAILED;
     }
+    for (unsigned i = 0; i < x->jobs; i++)
+        cbt_export_input_init(&jobs[i].in);
     int rc = cbt_export_target_open(&x->target, path, &err);
     if (rc == CBT_OK)
         rc = run_jobs(jobs, x, &err);

@@ -15,6 +15,7 @@
 #include "cbtap/format.h"
 #include "cli/cli.h"
 #include "decode/selection.h"
+#include "ingest/file_cut.h"
 
 /* ---- export_scan.c: the entries of a folder, in order, in bounded memory ---- */
 
@@ -83,26 +84,32 @@ uint64_t cbt_export_walk_unreadable(const struct cbt_export_walk *walk);
 
 /* ---- export_input.c ---- */
 
-/* A file's contents; the memory serves one file after the other. */
+/* The file at hand; its memory serves one file after the other. */
 struct cbt_export_input {
-    bool gz;
-    uint8_t *data;
-    size_t len;
-    size_t capacity;
-    uint8_t *inflated; /* of a gz file */
-    size_t inflated_capacity;
-    struct libdeflate_decompressor *inflater;
-    struct stat stat; /* as it was when it was opened */
+    struct cbt_file_reader reader;
+    struct cbt_cut cut;
+    struct stat stat;  /* as it was when it was opened */
+    uint64_t records;  /* before the reader's place: records, or lines */
+    bool begun;        /* a piece of it was passed */
+    bool may_be_empty; /* what feeds a pipe may have no event to say */
+    bool waits;        /* what is torn at its end, or empty, waits for it to grow */
+    bool is_torn;      /* it does */
+    bool left_out;     /* something of it could not be made an event */
+    bool failed;       /* it cannot be read on, which was said */
 };
 
+void cbt_export_input_init(struct cbt_export_input *in);
 void cbt_export_input_free(struct cbt_export_input *in);
-/* Reads all of a file, at most `max_bytes`, which cbtap.frame_max_bytes sets; so much of a gz file inflated,
- * too. 0; 1: it is gone, or no file any more; CBT_EIO, CBT_ELIMIT, CBT_EINVAL or CBT_ENOMEM with a text that
- * does not name the file. */
-int cbt_export_read(struct cbt_export_input *in, const struct cbt_export_file *file, size_t max_bytes,
-                    struct cbt_text *ret_body, struct cbt_err *err);
-/* True where a call that failed is to be tried again, after waiting if the descriptor is non-blocking. */
-bool cbt_export_try_again(int fd, short events);
+/* 0; 1: it is gone, or no file any more; CBT_EIO or CBT_ENOMEM with a text that does not name the file. */
+int cbt_export_open(struct cbt_export_input *in, const struct cbt_export_file *file, bool lines,
+                    struct cbt_err *err);
+/* 1: the next piece, a line without its end, until it is passed; 0: there are no more. CBT_ELIMIT: a record,
+ * a line or the file is too large; CBT_EIO, CBT_EINVAL: it cannot be read on; a text that names no file. */
+int cbt_export_next(struct cbt_export_input *in, size_t max_bytes, struct cbt_text *ret_piece,
+                    struct cbt_err *err);
+void cbt_export_pass(struct cbt_export_input *in);
+/* The record or line. False: it cannot be read on (errno). */
+bool cbt_export_pass_too_large(struct cbt_export_input *in);
 
 /* ---- export_output.c ---- */
 
@@ -168,23 +175,24 @@ struct cbt_export_job {
     struct cbt_export_output out;
     struct cbt_export_count counts[CBT_TYPES];
     uint64_t files, unreadable;
-    bool set_aside;                     /* something of the file at hand */
     FILE *done;                         /* what was exported and is to be removed; NULL: nothing yet */
     uint64_t done_count, removed, kept; /* files; kept: they could not be removed */
+    uint64_t bytes_before;              /* shown of the files before the one at hand */
     _Atomic uint64_t shown_bytes, shown_events;
 };
 
 /* Where a body comes from, for messages. */
 struct cbt_export_place {
     const char *file;
-    uint64_t line; /* of a notification; 0: the body is the whole file */
-    uint64_t offset;
+    uint64_t line;           /* of a notification; 0: it is none */
+    uint64_t record, offset; /* where the piece begins in the file */
 };
 
-/* A file of sensor events, or of notifications, one a line: writes its events and reports what cannot be
- * decoded. False: the output failed. */
-bool cbt_export_sensor_events(struct cbt_export_job *job, const char *file, struct cbt_text body);
-bool cbt_export_notifications(struct cbt_export_job *job, const char *file, struct cbt_text lines);
+/* The piece at hand of job->in: writes its events and reports what cannot be decoded. False: the output
+ * failed. */
+bool cbt_export_piece(struct cbt_export_job *job, const char *file, struct cbt_text piece);
+/* A record or line that is too large for a piece is left out, which is said. */
+void cbt_export_leave_out_large(struct cbt_export_job *job, const char *file, const char *text);
 
 /* ---- export_remove.c ---- */
 
@@ -206,6 +214,14 @@ void cbt_export_remove_done(struct cbt_export_job *job);
 
 /* ---- export_follow.c ---- */
 
+/* How far a file was taken, from where a later round goes on. */
+struct cbt_export_reached {
+    uint64_t bytes;
+    uint32_t records; /* in these bytes: records, or lines */
+    bool goes_on;     /* it can be taken on from there; else it is taken as a whole */
+    bool left_out;    /* something before that could not be made an event */
+};
+
 /* What --follow knows of files taken in earlier rounds. Its signals, SIGINT and SIGTERM, end it in order; a
  * second one at once. */
 struct cbt_export_follow;
@@ -213,14 +229,17 @@ int cbt_export_follow_new(struct cbt_export_follow **ret_follow, struct cbt_err 
 void cbt_export_follow_free(struct cbt_export_follow *follow);
 /* From now on a change in that folder, or of that file, ends the wait. @thread any */
 void cbt_export_follow_watch(struct cbt_export_follow *follow, const char *path);
-/* False: it was taken as it is, or is being written. @thread any */
+/* False: it was taken as it is, or is being taken, or is being written. @thread any */
 bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat *stat);
-/* Leaves of the body what is new and whole, and notes that it is taken. False: there is nothing. @thread any
+/* It is being taken, from *ret_from on, where `can_go_on`, if it still begins with what was taken; `head` are
+ * its first bytes. False: another job has it, or has had it, or there is no memory, which is said. @thread
+ * any
  */
-bool cbt_export_follow_cut(struct cbt_export_follow *follow, const struct stat *stat, bool lines, bool gz,
-                           struct cbt_text *body);
-/* It cannot be read, which is said once for what it is now. @thread any */
-void cbt_export_follow_pass_by(struct cbt_export_follow *follow, const struct stat *stat);
+bool cbt_export_follow_begin(struct cbt_export_follow *follow, const struct stat *stat, struct cbt_text head,
+                             bool can_go_on, struct cbt_export_reached *ret_from);
+/* It is taken that far. @thread any */
+void cbt_export_follow_end(struct cbt_export_follow *follow, const struct cbt_export_identity *identity,
+                           const struct cbt_export_reached *reached);
 /* It is removed: what has its number next is another file. @thread any */
 void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt_export_identity *identity);
 /* Until another round is due. False: it is to stop. */
@@ -233,14 +252,14 @@ uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow);
 
 /* What the file's records do not say: --header, else the name of its folder. */
 struct cbt_environment cbt_export_environment(const struct cbt_export *x, const struct cbt_export_file *file);
-/* Reads the file into the job's memory. False: it cannot be read, which is said. */
-bool cbt_export_job_read(struct cbt_export_job *job, const struct cbt_export_file *file,
-                         struct cbt_text *ret_body);
-/* True where standard input is empty: what feeds a pipe may have no event to say. An empty file is one that
- * lost its events. */
-bool cbt_export_is_nothing(const struct cbt_export_file *file, struct cbt_text body);
-/* True where it holds no sensor events, which is said. */
-bool cbt_export_is_json(const struct cbt_export_file *file, struct cbt_text body);
+/* Opens the file as job->in, with --follow where there is something new. False: there is nothing to be read,
+ * or it cannot be, which is said. */
+bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_file *file);
+/* The next piece of it, until cbt_export_pass. False: there are no more, or it cannot be read on, which is
+ * said; then it is to be closed. */
+bool cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece);
+/* Closes it, and says how far it was taken. */
+struct cbt_export_reached cbt_export_job_close(struct cbt_export_job *job);
 
 int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct cbt_err *err);
 void cbt_export_job_free(struct cbt_export_job *job);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a file's body to its events, as a worker of the daemon does it (decode/worker.c): the filter acts
+ * From a piece of a file to its events, as a worker of the daemon does it (decode/worker.c): the filter acts
  * before validity is judged, a part that cannot be decoded is reported and its neighbours go on, and after
- * 100 such parts the rest of the body is one.
+ * 100 such parts the rest of the piece is one.
  */
 #include <string.h>
 
@@ -13,21 +13,25 @@ static const struct cbt_text json_type = {(const uint8_t *)"application/json", 1
 /* Said, so that what begins like JSON is not taken for a notification: these have an option of their own. */
 static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
 
-static void leave_out(struct cbt_export_job *job, const struct cbt_export_place *place,
-                      const struct cbt_part *part, const char *text, struct cbt_export_count *count)
+static void say(const struct cbt_export_place *place, uint64_t entry, uint64_t record, uint64_t offset,
+                const char *reason, const char *text)
 {
-    const char *reason = cbt_dead_reason_name(part->reason);
-    count->dead_letters++;
-    job->set_aside = true;
-    if (!*text)
-        text = cbt_dead_reason_text(part->reason);
     if (place->line > 0)
         cbt_log_error("left out", CBT_S("file", place->file), CBT_I("line", place->line),
                       CBT_I("offset", place->offset), CBT_S("reason", reason), CBT_S("text", text));
     else
-        cbt_log_error("left out", CBT_S("file", place->file), CBT_I("entry", part->entry),
-                      CBT_I("record", part->index), CBT_I("offset", part->offset), CBT_S("reason", reason),
-                      CBT_S("text", text));
+        cbt_log_error("left out", CBT_S("file", place->file), CBT_I("entry", entry),
+                      CBT_I("record", place->record + record), CBT_I("offset", place->offset + offset),
+                      CBT_S("reason", reason), CBT_S("text", text));
+}
+
+static void leave_out(struct cbt_export_job *job, const struct cbt_export_place *place,
+                      const struct cbt_part *part, const char *text, struct cbt_export_count *count)
+{
+    count->dead_letters++;
+    job->in.left_out = true;
+    say(place, part->entry, part->index, part->offset, cbt_dead_reason_name(part->reason),
+        *text ? text : cbt_dead_reason_text(part->reason));
 }
 
 /* Appends the event as a line, or as a record of a bundle; what fails half-way is taken back. */
@@ -127,12 +131,12 @@ static bool take_notification(struct cbt_export_job *job, const struct cbt_expor
 }
 
 static bool take_body(struct cbt_export_job *job, const struct cbt_export_place *place, struct cbt_text body,
-                      struct cbt_text content_type)
+                      struct cbt_text content_type, enum cbt_framing framing)
 {
     struct cbt_part part;
     unsigned broken = 0;
     bool goes_on = true;
-    cbt_walk_start(job->walk, body, content_type, CBT_FRAMING_DETECT);
+    cbt_walk_start(job->walk, body, content_type, framing);
     while (goes_on && cbt_walk_next(job->walk, &part)) {
         if (broken == CBT_BROKEN_PARTS_MAX) {
             part.reason = CBT_DEAD_too_many_broken;
@@ -151,31 +155,29 @@ static bool take_body(struct cbt_export_job *job, const struct cbt_export_place 
     return goes_on;
 }
 
-bool cbt_export_sensor_events(struct cbt_export_job *job, const char *file, struct cbt_text body)
+static struct cbt_export_place place_of(const struct cbt_export_job *job, const char *file)
 {
-    return take_body(job, &(struct cbt_export_place){.file = file}, body, protobuf_type);
+    const struct cbt_export_input *in = &job->in;
+    bool is_line = in->cut.kind == CBT_CUT_LINES;
+    return (struct cbt_export_place){.file = file,
+                                     .line = is_line ? in->records + 1 : 0,
+                                     .record = in->records,
+                                     .offset = in->reader.offset};
 }
 
-static bool is_blank(struct cbt_text line)
+bool cbt_export_piece(struct cbt_export_job *job, const char *file, struct cbt_text piece)
 {
-    for (size_t i = 0; i < line.len; i++)
-        if (line.data[i] != ' ' && line.data[i] != '\t' && line.data[i] != '\r')
-            return false;
-    return true;
+    const struct cbt_export_place place = place_of(job, file);
+    if (place.line > 0)
+        return take_body(job, &place, piece, json_type, CBT_FRAMING_DETECT);
+    bool is_bundle = job->in.cut.kind == CBT_CUT_BUNDLE;
+    return take_body(job, &place, piece, protobuf_type, is_bundle ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT);
 }
 
-bool cbt_export_notifications(struct cbt_export_job *job, const char *file, struct cbt_text lines)
+void cbt_export_leave_out_large(struct cbt_export_job *job, const char *file, const char *text)
 {
-    struct cbt_export_place place = {.file = file};
-    while (place.offset < lines.len) {
-        const uint8_t *at = lines.data + place.offset;
-        size_t left = lines.len - place.offset;
-        const uint8_t *newline = memchr(at, '\n', left);
-        struct cbt_text line = {at, newline ? (size_t)(newline - at) : left};
-        place.line++;
-        if (!is_blank(line) && !take_body(job, &place, line, json_type))
-            return false;
-        place.offset += line.len + 1;
-    }
-    return true;
+    const struct cbt_export_place place = place_of(job, file);
+    job->counts[CBT_TYPE_NOTIFICATION].dead_letters++;
+    job->in.left_out = true;
+    say(&place, 0, 0, 0, cbt_dead_reason_name(CBT_DEAD_frame_too_large), text);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The source of export --to: each file is cut into frames of whole records, so that all behind it is the
- * daemon's: decoding, sinks, dead letters, settlement.
+ * The source of export --to: each piece of a file is a frame, so that all behind it is the daemon's:
+ * decoding, sinks, dead letters, settlement.
  *
- * Happy path: a file is read when there is room for its first frame, and settled when everything made of all
- * its frames is delivered; with --remove it is then removed. Failure: one of which there is a dead letter is
+ * Happy path: a file is read as there is room for frames, and settled when everything made of all of them is
+ * delivered; with --remove it is then removed. Failure: one of which there is a dead letter is
  * said, and stays. Owns: each file in flight, and its folder's descriptor.
  */
 #include "cli/export_feed.h"
@@ -13,12 +13,8 @@
 #include <string.h>
 
 #include "cbtap/log.h"
-#include "decode/kind.h"
-#include "decode/wire.h"
-#include "ingest/receiver_frames.h"
 
-#define FRAMES      1024u
-#define FRAME_BYTES (256u * 1024)
+#define FRAMES 1024u
 
 static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
 static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
@@ -53,9 +49,9 @@ static void finish_file(struct cbt_export_feed *feed, struct cbt_export_open_fil
 {
     if (file->set_aside)
         feed->set_aside++;
-    else
+    else if (!file->failed)
         feed->settled++;
-    if (feed->x->args->remove && !file->set_aside) {
+    if (feed->x->args->remove && !file->set_aside && !file->failed) {
         if (cbt_export_remove(file->path, &file->identity))
             feed->removed++;
         else
@@ -85,14 +81,11 @@ static int keep_file(struct cbt_export_feed *feed, const struct cbt_export_file 
     feed->newest = open;
     feed->file = open;
     feed->in_flight++;
-    feed->offset = 0;
-    feed->index = 0;
     feed->env = cbt_export_environment(feed->x, file);
-    feed->bundle = cbt_kind_of(feed->body, protobuf_type, CBT_FRAMING_DETECT) == CBT_KIND_BUNDLE;
     return CBT_OK;
 }
 
-/* Reads the next file that can be read. False: there is none. */
+/* Opens the next file that can be read. False: there is none. */
 static bool next_file(struct cbt_export_feed *feed)
 {
     struct cbt_export_file file;
@@ -102,64 +95,35 @@ static bool next_file(struct cbt_export_feed *feed)
             feed->at_end = !feed->in_sequence;
             continue;
         }
-        /* Reading may wait for a pipe, and what was handed over is not to wait with it. */
-        cbt_receiver_flush_lanes(feed->feed.receiver);
-        if (!cbt_export_job_read(&feed->job, &file, &feed->body) || cbt_export_is_nothing(&file, feed->body))
+        if (!cbt_export_job_open(&feed->job, &file))
             continue;
-        if (!feed->x->args->notification && cbt_export_is_json(&file, feed->body)) {
-            feed->job.unreadable++;
-            continue;
-        }
         if (keep_file(feed, &file) == CBT_OK)
             return true;
+        (void)cbt_export_job_close(&feed->job);
     }
     return false;
 }
 
+static void end_file(struct cbt_export_feed *feed)
+{
+    struct cbt_export_open_file *file = feed->file;
+    const struct cbt_export_input *in = &feed->job.in;
+    feed->file = NULL;
+    file->ended = true;
+    file->failed = in->failed;
+    file->set_aside = file->set_aside || in->left_out;
+    (void)cbt_export_job_close(&feed->job);
+    if (file->frames == 0)
+        finish_file(feed, file);
+}
+
 /* ---- frames ---- */
-
-/* How much of a bundle the next frame is: whole records, and whatever is behind the last one. */
-static size_t cut_records(struct cbt_export_feed *feed)
-{
-    size_t begin = feed->offset, at = begin, len = feed->body.len;
-    feed->part_records = 0;
-    while (len - at >= 4) {
-        size_t record = cbt_le32(feed->body.data + at);
-        if (record > len - at - 4 || (at > begin && at + 4 + record - begin > FRAME_BYTES))
-            break;
-        at += 4 + record;
-        feed->part_records++;
-    }
-    bool cut_off = len - at < 4 || cbt_le32(feed->body.data + at) > len - at - 4;
-    return cut_off ? len - begin : at - begin;
-}
-
-/* The next part; empty: it is over. */
-static struct cbt_text next_part(struct cbt_export_feed *feed)
-{
-    const uint8_t *at = feed->body.data + feed->offset;
-    size_t left = feed->body.len - feed->offset;
-    feed->part_records = 1;
-    if (feed->x->args->notification) {
-        const uint8_t *newline = left > 0 ? memchr(at, '\n', left) : NULL;
-        return (struct cbt_text){at, newline ? (size_t)(newline - at) + 1 : left};
-    }
-    if (feed->bundle && left > 0)
-        return (struct cbt_text){at, cut_records(feed)};
-    return (struct cbt_text){at, left};
-}
-
-static bool is_blank(struct cbt_text line)
-{
-    size_t i = 0;
-    while (i < line.len && strchr(" \t\r\n", line.data[i]) != NULL && line.data[i] != '\0')
-        i++;
-    return i == line.len;
-}
 
 /* 1: handed over; CBT_ELIMIT: no room. */
 static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
 {
+    const struct cbt_export_input *in = &feed->job.in;
+    bool is_bundle = in->cut.kind == CBT_CUT_BUNDLE;
     size_t path_len = strlen(feed->file->path);
     struct cbt_frame *frame = cbt_receiver_take(feed->feed.receiver, part.len + path_len);
     if (frame == NULL)
@@ -170,11 +134,11 @@ static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
     memcpy(memory + part.len, feed->file->path, path_len);
     frame->body.len = part.len;
     frame->file = (struct cbt_text){memory + part.len, path_len};
-    frame->file_offset = feed->offset;
-    frame->file_index = feed->index;
+    frame->file_offset = in->reader.offset;
+    frame->file_index = (uint32_t)in->records;
     frame->env = feed->env;
     frame->content_type = protobuf_type;
-    frame->framing = feed->bundle ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT;
+    frame->framing = is_bundle ? CBT_FRAMING_BUNDLE : CBT_FRAMING_DETECT;
     if (feed->x->args->notification) {
         frame->content_type = json_type;
         frame->routing_key = feed->x->routing_key;
@@ -186,32 +150,23 @@ static int hand_over(struct cbt_export_feed *feed, struct cbt_text part)
     return 1;
 }
 
-static void end_file(struct cbt_export_feed *feed)
-{
-    struct cbt_export_open_file *file = feed->file;
-    atomic_fetch_add_explicit(&feed->job.shown_bytes, feed->job.in.len, memory_order_relaxed);
-    feed->file = NULL;
-    file->ended = true;
-    if (file->frames == 0)
-        finish_file(feed, file);
-}
-
 static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
 {
     struct cbt_export_feed *feed = self;
+    struct cbt_export_input *in = &feed->job.in;
     unsigned count = 0;
+    struct cbt_text piece;
     (void)err;
     while (count < count_max && (feed->file != NULL || next_file(feed))) {
-        struct cbt_text part = next_part(feed);
-        bool skip = feed->x->args->notification && is_blank(part);
-        if (!skip && hand_over(feed, part) == CBT_ELIMIT)
-            return count > 0 ? (int)count : CBT_ELIMIT;
-        count += !skip;
-        atomic_fetch_add_explicit(&feed->job.shown_events, feed->part_records, memory_order_relaxed);
-        feed->offset += part.len;
-        feed->index += feed->part_records;
-        if (feed->offset == feed->body.len)
+        if (!cbt_export_job_next(&feed->job, feed->file->path, &piece)) {
             end_file(feed);
+            continue;
+        }
+        if (hand_over(feed, piece) == CBT_ELIMIT)
+            return count > 0 ? (int)count : CBT_ELIMIT;
+        count++;
+        atomic_fetch_add_explicit(&feed->job.shown_events, in->cut.records, memory_order_relaxed);
+        cbt_export_pass(in);
     }
     look_whether_done(feed);
     return (int)count;

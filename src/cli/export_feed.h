@@ -11,8 +11,9 @@ struct cbt_export_open_file {
     struct cbt_export_open_file *newer, *older; /* in flight */
     struct cbt_export_identity identity;
     unsigned frames;
-    bool ended; /* all of it is frames */
-    bool set_aside;
+    bool ended;     /* all of it is frames */
+    bool failed;    /* but what could not be read, which was said */
+    bool set_aside; /* or what was left out, or became a dead letter */
     char path[];
 };
 
@@ -25,11 +26,6 @@ struct cbt_export_feed {
     struct cbt_export_open_file *newest;
     bool in_sequence;
     struct cbt_environment env; /* of the file at hand */
-    struct cbt_text body;
-    size_t offset;         /* in the body, of the next part */
-    uint32_t index;        /* records before it; of notifications: lines */
-    uint32_t part_records; /* of the part at hand */
-    bool bundle;           /* the file at hand can be cut */
     bool at_end;
     unsigned in_flight;                         /* files */
     uint64_t settled, set_aside, removed, kept; /* files; kept: they could not be removed */

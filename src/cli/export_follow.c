@@ -20,8 +20,6 @@
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
-#include "decode/kind.h"
-#include "decode/wire.h"
 
 #define QUIET_NS   1000000000
 #define RESCAN_MS  5000
@@ -32,9 +30,10 @@
 /* A file as it was taken last. */
 struct taken {
     bool used;
+    bool busy;     /* it is being taken */
+    uint32_t head; /* head_of it */
     struct cbt_export_identity identity;
-    uint64_t bytes; /* how much of it */
-    uint64_t head;  /* head_of those */
+    struct cbt_export_reached reached;
 };
 
 struct cbt_export_follow {
@@ -120,18 +119,9 @@ void cbt_export_follow_watch(struct cbt_export_follow *follow, const char *path)
                         CBT_S("path", path), CBT_S("reason", strerror(errno)));
 }
 
-/* How much of it is whole records, or lines. What is no bundle is taken as a whole. */
-static size_t whole_len(struct cbt_text body, bool lines, bool bundle)
+static bool same_contents(const struct cbt_export_identity *a, const struct cbt_export_identity *b)
 {
-    size_t at = body.len;
-    if (lines) {
-        while (at > 0 && body.data[at - 1] != '\n')
-            at--;
-        return at;
-    }
-    for (at = 0; bundle && body.len - at >= 4 && cbt_le32(body.data + at) <= body.len - at - 4;)
-        at += 4 + (size_t)cbt_le32(body.data + at);
-    return bundle ? at : body.len;
+    return a->bytes == b->bytes && a->mtime.tv_sec == b->mtime.tv_sec && a->mtime.tv_nsec == b->mtime.tv_nsec;
 }
 
 bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat *stat)
@@ -140,14 +130,12 @@ bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat
     int64_t quiet_ns = cbt_wall_ms() * 1000000 - ((int64_t)now.mtime.tv_sec * 1000000000 + now.mtime.tv_nsec);
     pthread_mutex_lock(&follow->lock);
     const struct taken *taken = find(follow, &now);
-    bool same = taken->used && taken->identity.bytes == now.bytes &&
-                taken->identity.mtime.tv_sec == now.mtime.tv_sec &&
-                taken->identity.mtime.tv_nsec == now.mtime.tv_nsec;
+    bool same = taken->used && same_contents(&taken->identity, &now), busy = taken->used && taken->busy;
     pthread_mutex_unlock(&follow->lock);
     if (same)
         return false;
     /* A time that lies ahead is not waited for. */
-    if (quiet_ns >= 0 && quiet_ns < QUIET_NS) {
+    if (busy || (quiet_ns >= 0 && quiet_ns < QUIET_NS)) {
         follow->postponed = true;
         return false;
     }
@@ -156,60 +144,73 @@ bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat
 
 /* FNV-1a of a file's first bytes: file systems give the number of a removed file to the next one at once,
  * which begins otherwise, by the time of its first event if by nothing else. */
-static uint64_t head_of(struct cbt_text body, uint64_t bytes)
+static uint32_t head_of(struct cbt_text head, int64_t bytes)
 {
     uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < body.len && i < bytes && i < HEAD_BYTES; i++)
-        hash = (hash ^ body.data[i]) * 0x100000001b3u;
-    return hash;
+    for (size_t i = 0; i < head.len && (int64_t)i < bytes && i < HEAD_BYTES; i++)
+        hash = (hash ^ head.data[i]) * 0x100000001b3u;
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
-void cbt_export_follow_pass_by(struct cbt_export_follow *follow, const struct stat *stat)
+/* Its place in the table; NULL: no memory. Under the lock. */
+static struct taken *place_of(struct cbt_export_follow *follow, const struct cbt_export_identity *identity)
 {
-    const struct cbt_export_identity now = cbt_export_identity_of(stat);
-    pthread_mutex_lock(&follow->lock);
-    if (2 * (follow->count + 1) <= follow->room || grow(follow)) {
-        struct taken *taken = find(follow, &now);
-        follow->count += !taken->used;
-        *taken = (struct taken){.used = true, .identity = now, .bytes = (uint64_t)stat->st_size};
-    }
-    pthread_mutex_unlock(&follow->lock);
-}
-
-bool cbt_export_follow_cut(struct cbt_export_follow *follow, const struct stat *stat, bool lines, bool gz,
-                           struct cbt_text *body)
-{
-    const struct cbt_export_identity now = cbt_export_identity_of(stat);
-    bool bundle =
-        !gz && cbt_kind_of(*body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) == CBT_KIND_BUNDLE;
-    bool can_grow = bundle || (lines && !gz);
-    pthread_mutex_lock(&follow->lock);
     if (2 * (follow->count + 1) > follow->room && !grow(follow)) {
-        pthread_mutex_unlock(&follow->lock);
         cbt_log_error("no memory to note what was taken: the file is left for the next round");
-        return false;
+        return NULL;
     }
-    struct taken *taken = find(follow, &now);
-    uint64_t before = taken->used && can_grow ? taken->bytes : 0;
-    /* It was cut off, or is another file under the same number. */
-    if (before > body->len || (before > 0 && taken->head != head_of(*body, before)))
-        before = 0;
-    size_t whole = can_grow ? whole_len(*body, lines, bundle) : body->len;
+    struct taken *taken = find(follow, identity);
     follow->count += !taken->used;
-    *taken = (struct taken){.used = true, .identity = now, .bytes = whole, .head = head_of(*body, whole)};
+    if (!taken->used)
+        *taken = (struct taken){.used = true, .identity = {identity->device, identity->inode, .bytes = -1}};
+    return taken;
+}
+
+bool cbt_export_follow_begin(struct cbt_export_follow *follow, const struct stat *stat, struct cbt_text head,
+                             bool can_go_on, struct cbt_export_reached *ret_from)
+{
+    const struct cbt_export_identity now = cbt_export_identity_of(stat);
+    bool begun = false;
+    *ret_from = (struct cbt_export_reached){0};
+    pthread_mutex_lock(&follow->lock);
+    struct taken *taken = place_of(follow, &now);
+    if (taken != NULL && !taken->busy && !same_contents(&taken->identity, &now)) {
+        begun = true;
+        /* Else it was cut off, or is another file under the same number. */
+        if (can_go_on && taken->reached.goes_on && taken->identity.bytes <= now.bytes &&
+            taken->head == head_of(head, taken->identity.bytes))
+            *ret_from = taken->reached;
+        *taken = (struct taken){.used = true,
+                                .busy = true,
+                                .head = head_of(head, now.bytes),
+                                .identity = now,
+                                .reached = *ret_from};
+    }
     pthread_mutex_unlock(&follow->lock);
-    if (before >= whole && whole > 0)
-        return false;
-    *body = (struct cbt_text){body->data + before, whole - before};
-    return true;
+    return begun;
+}
+
+void cbt_export_follow_end(struct cbt_export_follow *follow, const struct cbt_export_identity *identity,
+                           const struct cbt_export_reached *reached)
+{
+    pthread_mutex_lock(&follow->lock);
+    struct taken *taken = place_of(follow, identity);
+    if (taken != NULL) {
+        taken->busy = false;
+        taken->identity = *identity;
+        taken->reached = *reached;
+    }
+    pthread_mutex_unlock(&follow->lock);
 }
 
 uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < follow->room; i++)
-        count += follow->table[i].used && follow->table[i].identity.bytes >= 0 &&
-                 follow->table[i].bytes < (uint64_t)follow->table[i].identity.bytes;
+    for (size_t i = 0; i < follow->room; i++) {
+        const struct taken *taken = &follow->table[i];
+        count += taken->used && !taken->busy && taken->identity.bytes >= 0 &&
+                 taken->reached.bytes < (uint64_t)taken->identity.bytes;
+    }
     return count;
 }
 
@@ -217,11 +218,8 @@ void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt
 {
     pthread_mutex_lock(&follow->lock);
     struct taken *taken = find(follow, identity);
-    if (taken->used) {
-        taken->bytes = 0;
-        taken->identity.bytes = 0;
-        taken->identity.mtime = (struct timespec){0};
-    }
+    if (taken->used)
+        *taken = (struct taken){.used = true, .identity = {identity->device, identity->inode, .bytes = -1}};
     pthread_mutex_unlock(&follow->lock);
 }
 

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "cbtap/log.h"
-#include "decode/kind.h"
 #include "decode/limits.h"
 
 int cbt_export_job_init(struct cbt_export_job *job, struct cbt_export *x, struct cbt_err *err)
@@ -46,83 +45,142 @@ struct cbt_environment cbt_export_environment(const struct cbt_export *x, const 
     return env;
 }
 
-bool cbt_export_is_nothing(const struct cbt_export_file *file, struct cbt_text body)
+/* With --follow, from where on it is new. False: there is nothing. */
+static bool resume(struct cbt_export_job *job)
 {
-    return body.len == 0 && file->named && strcmp(file->path, "-") == 0;
-}
-
-bool cbt_export_is_json(const struct cbt_export_file *file, struct cbt_text body)
-{
-    if (body.len == 0 || body.data[0] != '{' ||
-        cbt_kind_of(body, CBT_TEXT("application/protobuf"), CBT_FRAMING_DETECT) != CBT_KIND_EVENT)
+    struct cbt_export_input *in = &job->in;
+    struct cbt_file_reader *r = &in->reader;
+    struct cbt_export_reached from;
+    /* For its kind; what is wrong comes again. */
+    (void)cbt_cut_next(&in->cut, r, job->x->config->cbtap.frame_max_bytes);
+    in->waits = !r->gzip && in->cut.kind != CBT_CUT_WHOLE;
+    struct cbt_text head = {r->data + r->pos, cbt_file_reader_has(r)};
+    if (!cbt_export_follow_begin(job->x->follow, &in->stat, head, in->waits, &from))
         return false;
-    cbt_log_error("the file holds no sensor events; it looks like JSON: --notification KEY reads one "
-                  "notification a line",
-                  CBT_S("file", file->path));
-    return true;
+    in->records = from.records;
+    in->left_out = from.left_out;
+    in->begun = from.bytes > 0;
+    return from.bytes == 0 || cbt_file_reader_seek(r, from.bytes);
 }
 
-bool cbt_export_job_read(struct cbt_export_job *job, const struct cbt_export_file *file,
-                         struct cbt_text *ret_body)
+bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_file *file)
 {
+    struct cbt_export_follow *follow = job->x->follow;
+    struct stat found;
     struct cbt_err err;
-    int rc = cbt_export_read(&job->in, file, job->x->config->cbtap.frame_max_bytes, ret_body, &err);
+    bool is_found = follow && fstatat(file->dir_fd, file->name, &found, 0) == 0;
+    if (is_found && !cbt_export_follow_wants(follow, &found))
+        return false;
+    int rc = cbt_export_open(&job->in, file, job->x->args->notification, &err);
     if (rc == 1) {
         cbt_log_warning("it went away before it was read", CBT_S("file", file->path));
         return false;
     }
+    if (rc == 0 && follow && !resume(job)) {
+        cbt_file_reader_close(&job->in.reader);
+        return false;
+    }
     job->files++;
+    job->bytes_before = job->shown_bytes;
     if (rc == 0)
         return true;
     cbt_log_error("cannot read", CBT_S("file", file->path), CBT_S("reason", err.text));
     job->unreadable++;
+    if (is_found) {
+        const struct cbt_export_identity identity = cbt_export_identity_of(&found);
+        cbt_export_follow_end(follow, &identity,
+                              &(struct cbt_export_reached){.bytes = (uint64_t)found.st_size});
+    }
     return false;
 }
 
+/* True where it holds no sensor events, which is said. */
+static bool is_json(const struct cbt_export_job *job, const char *path, struct cbt_text piece)
+{
+    if (job->in.cut.kind != CBT_CUT_WHOLE || piece.len == 0 || piece.data[0] != '{')
+        return false;
+    cbt_log_error("the file holds no sensor events; it looks like JSON: --notification KEY reads one "
+                  "notification a line",
+                  CBT_S("file", path));
+    return true;
+}
+
+static bool is_blank(struct cbt_text line)
+{
+    size_t i = 0;
+    while (i < line.len && (line.data[i] == ' ' || line.data[i] == '\t' || line.data[i] == '\r'))
+        i++;
+    return i == line.len;
+}
+
+bool cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece)
+{
+    struct cbt_export_input *in = &job->in;
+    struct cbt_err err;
+    atomic_store_explicit(&job->shown_bytes, job->bytes_before + in->reader.at, memory_order_relaxed);
+    for (;;) {
+        int rc = cbt_export_next(in, job->x->config->cbtap.frame_max_bytes, ret_piece, &err);
+        if (rc == CBT_ELIMIT && in->cut.kind != CBT_CUT_WHOLE) {
+            cbt_export_leave_out_large(job, path, err.text);
+            if (cbt_export_pass_too_large(in))
+                continue;
+            rc = cbt_err_set(&err, CBT_EIO, "%s", strerror(in->reader.error));
+        }
+        if (rc == 1 && in->cut.kind == CBT_CUT_LINES && is_blank(*ret_piece)) {
+            cbt_export_pass(in);
+            continue;
+        }
+        in->failed = rc < 0 || (rc == 1 && is_json(job, path, *ret_piece));
+        if (rc < 0)
+            cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", err.text),
+                          CBT_I("offset", in->reader.offset));
+        job->unreadable += in->failed;
+        return rc == 1 && !in->failed;
+    }
+}
+
+struct cbt_export_reached cbt_export_job_close(struct cbt_export_job *job)
+{
+    struct cbt_export_input *in = &job->in;
+    bool goes_on = in->waits && !in->failed;
+    uint64_t all = in->stat.st_size > 0 ? (uint64_t)in->stat.st_size : 0;
+    struct cbt_export_reached reached = {.bytes = goes_on ? in->reader.offset : all,
+                                         .records = (uint32_t)in->records,
+                                         .goes_on = goes_on,
+                                         .left_out = in->left_out};
+    cbt_file_reader_close(&in->reader);
+    return reached;
+}
+
 /* For the progress. */
-static void show(struct cbt_export_job *job)
+static void show_events(struct cbt_export_job *job)
 {
     uint64_t events = 0;
     for (size_t i = 0; i < CBT_TYPES; i++)
         events += job->counts[i].events + job->counts[i].filtered;
     atomic_store_explicit(&job->shown_events, events, memory_order_relaxed);
-    atomic_fetch_add_explicit(&job->shown_bytes, job->in.len, memory_order_relaxed);
 }
 
 /* False: the output failed. */
 static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *file)
 {
-    struct cbt_text body;
-    bool written = true;
+    struct cbt_export_input *in = &job->in;
     struct cbt_export_follow *follow = job->x->follow;
-    struct stat found;
-    bool is_found = follow != NULL && fstatat(file->dir_fd, file->name, &found, 0) == 0;
-    if (is_found && !cbt_export_follow_wants(follow, &found))
+    struct cbt_text piece;
+    bool written = true;
+    if (!cbt_export_job_open(job, file))
         return true;
-    if (!cbt_export_job_read(job, file, &body)) {
-        if (is_found)
-            cbt_export_follow_pass_by(follow, &found);
-        return true;
+    job->env = cbt_export_environment(job->x, file);
+    while (written && cbt_export_job_next(job, file->path, &piece)) {
+        written = cbt_export_piece(job, file->path, piece);
+        cbt_export_pass(in);
+        show_events(job);
     }
-    if (cbt_export_is_nothing(file, body))
-        return true;
-    size_t all = body.len;
-    if (job->x->follow &&
-        !cbt_export_follow_cut(job->x->follow, &job->in.stat, job->x->args->notification, job->in.gz, &body))
-        return true;
-    bool whole = body.data + body.len == (job->in.gz ? job->in.inflated : job->in.data) + all;
-    job->set_aside = false;
-    if (job->x->args->notification) {
-        written = cbt_export_notifications(job, file->path, body);
-    } else if (cbt_export_is_json(file, body)) {
-        job->unreadable++;
-        return true;
-    } else {
-        job->env = cbt_export_environment(job->x, file);
-        written = cbt_export_sensor_events(job, file->path, body);
-    }
-    show(job);
-    if (written && job->x->args->remove && !job->set_aside && whole)
+    struct cbt_export_identity identity = cbt_export_identity_of(&in->stat);
+    struct cbt_export_reached reached = cbt_export_job_close(job);
+    if (follow)
+        cbt_export_follow_end(follow, &identity, &reached);
+    if (written && job->x->args->remove && !in->left_out && !in->failed && !in->is_torn)
         cbt_export_note_done(job, file);
     return written;
 }

@@ -147,6 +147,17 @@ int cbt_export_output_init(struct cbt_export_output *out, struct cbt_export_targ
     return cbt_out_buf_init(&out->buf, &out->memory, capacity, err);
 }
 
+/* Whoever reads may have made it non-blocking. */
+static bool try_again(int fd)
+{
+    if (errno == EINTR)
+        return true;
+    if (errno != EAGAIN)
+        return false;
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    return poll(&wait, 1, -1) >= 0 || errno == EINTR;
+}
+
 bool cbt_export_write(struct cbt_export_output *out, bool all)
 {
     struct cbt_export_target *target = out->target;
@@ -160,7 +171,7 @@ bool cbt_export_write(struct cbt_export_output *out, bool all)
         if (n >= 0) {
             from += n;
             left -= (size_t)n;
-        } else if (!cbt_export_try_again(target->fd, POLLOUT)) {
+        } else if (!try_again(target->fd)) {
             target->error = errno;
         }
     }

@@ -237,6 +237,7 @@ int cbt_export_to_sink(struct cbt_export *x)
     feed->x = x;
     feed->feed.selection = &x->selection;
     feed->job.x = x;
+    cbt_export_input_init(&feed->job.in);
     int rc = configure(x, &sink, &err);
     x->jobs = 1; /* that reads; --jobs are the workers */
     if (rc == CBT_OK)

@@ -184,7 +184,7 @@ def test_a_tcp_peer_may_go_away_and_come_back(run, pb, tmp_path):
 
 def test_files_go_to_kafka_in_order_and_are_removed_when_they_are_there(run, kafka, pb, tmp_path):
     tree = tmp_path / "tree"
-    # Of several frames each, of 256 KiB.
+    # Of several frames each, of 120 KiB.
     count = tree_of(pb, tree, folders=2, files=3, records=run.scale(8000))
     broken = tree / "100" / "2.log"
     broken.write_bytes(broken.read_bytes() + b"torn")

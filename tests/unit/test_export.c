@@ -408,7 +408,7 @@ static void broken_entries_of_a_zip_are_said_by_their_number(void **state)
     config_file_remove(&file);
 }
 
-static void after_100_broken_parts_the_rest_of_a_file_is_one(void **state)
+static void after_100_broken_parts_the_rest_of_a_piece_is_one(void **state)
 {
     (void)state;
     struct pb bundle = bundle_of(1, 1);
@@ -450,35 +450,103 @@ static void limits_of_decode_hold(void **state)
     config_file_remove(&file);
 }
 
-static void a_file_beyond_the_limit_is_named_with_the_key_to_raise(void **state)
+/* Both through a file and a pipe, in pieces that are far smaller. */
+static void a_bundle_may_be_larger_than_the_limit(void **state)
 {
     (void)state;
-    struct pb large = bundle_of(1, 100), small = bundle_of(7, 1), exact = bundle_of(1, 100);
-    char limit[64], reason[128];
-    snprintf(limit, sizeof limit, "cbtap.frame_max_bytes=%zu", large.len);
-    snprintf(reason, sizeof reason, "reason=\"%zu bytes: a file is read whole, and cbtap.frame_max_bytes is",
-             large.len + 8);
-    pb_raw(&large, "\4\0\0\0\x0A\2\10\4", 8);
+    struct pb bundle = bundle_of(0, 9000);
+    size_t middle = bundle.len;
+    add_text(&bundle, BROKEN_NETCONN);
+    for (int64_t i = 0; i < 2000; i++)
+        add_filemod(&bundle, 9000 + i);
+    size_t whole = bundle.len;
+    pb_raw(&bundle, "\7\0\0\0rest", 8);
+    assert_true(middle > 100u * 1024);
     struct pb piped = {0};
-    pb_raw(&piped, large.data, large.len);
-    struct config_file files[] = {file_of(&large), file_of(&small), file_of(&exact)};
+    pb_raw(&piped, bundle.data, bundle.len);
+    struct config_file file = file_of(&bundle);
     int in_fd = stdin_of(&piped);
-    struct program p;
-    start_between(&p, (const char *const[]){"export", "-s", limit, files[0].path, "-", files[1].path, NULL},
-                  in_fd, -1);
-    finish(&p);
+    for (int i = 0; i < 2; i++) {
+        struct program p;
+        char expected[128];
+        const char *name = i == 0 ? file.path : "-";
+        start_between(&p, (const char *const[]){"export", "-s", "cbtap.frame_max_bytes=1024", name, NULL},
+                      in_fd, -1);
+        finish(&p);
+        expect_exit(&p, 1);
+        expect_seconds(p.out, 0, 11000);
+        snprintf(expected, sizeof expected, "file=%s entry=0 record=9000 offset=%zu reason=no_header", name,
+                 middle);
+        expect_text(p.err, expected);
+        snprintf(expected, sizeof expected, "file=%s entry=0 record=11001 offset=%zu reason=truncated", name,
+                 whole);
+        expect_text(p.err, expected);
+        release(&p);
+    }
     close(in_fd);
+    config_file_remove(&file);
+}
+
+static void what_is_read_whole_and_beyond_the_limit_is_named_with_the_key_to_raise(void **state)
+{
+    (void)state;
+    struct pb bundle = bundle_of(1, 2), small = bundle_of(9, 1), in_zip = bundle_of(5, 2000);
+    char expected[256];
+    size_t before = bundle.len;
+    add_regmod(&bundle, 3, 2000);
+    size_t record = bundle.len - before;
+    add_filemod(&bundle, 3);
+    struct zb_entry entry = {.name = "log", .content = pb_text(&in_zip)};
+    struct pb zip = zb_build((struct zb){0}, &entry, 1);
+    size_t zip_len = zip.len;
+    pb_free(&in_zip);
+    struct config_file files[] = {file_of(&bundle), file_of(&zip), file_of(&small)};
+    struct program p;
+    RUN(&p, "export", "-s", "cbtap.frame_max_bytes=1500", files[0].path, files[1].path, files[2].path);
     expect_exit(&p, 1);
-    expect_seconds(p.out, 7, 1);
-    expect_text(p.err, reason);
-    assert_int_equal(count_of(p.err, "error cannot read"), 2);
+    assert_int_equal(count_of(p.out, "\n"), 4);
+    expect_text(p.out, "\"timestamp\":9,");
+    snprintf(
+        expected, sizeof expected,
+        "error left out file=FILE entry=0 record=2 offset=%zu reason=frame_too_large text=\"%zu bytes: a "
+        "record is read whole, and cbtap.frame_max_bytes is 1500; -s cbtap.frame_max_bytes=NUMBER "
+        "raises it\"\n",
+        before, record);
+    expect_said(&p, expected, &files[0]);
+    snprintf(expected, sizeof expected,
+             "error cannot read file=FILE reason=\"%zu bytes: what is no bundle is read whole, and ",
+             zip_len);
+    expect_said(&p, expected, &files[1]);
+    expect_text(p.err, "info exported files=3 unreadable=1 events=4 dead_letters=1 filtered=0\n");
     release(&p);
-    RUN(&p, "export", "-s", limit, files[2].path);
+    snprintf(expected, sizeof expected, "cbtap.frame_max_bytes=%zu", record);
+    RUN(&p, "export", "-s", expected, files[0].path);
     expect_exit(&p, 0);
-    expect_seconds(p.out, 1, 100);
     release(&p);
     for (size_t i = 0; i < 3; i++)
         config_file_remove(&files[i]);
+}
+
+static void a_line_beyond_the_limit_is_named_and_the_next_come(void **state)
+{
+    (void)state;
+    struct pb lines = {0};
+    pb_raw(&lines, "{\"a\":1}\n{\"b\":\"", 14);
+    for (int i = 0; i < 5000; i++)
+        pb_byte(&lines, 'b');
+    pb_raw(&lines, "\"}\n{\"c\":2}", 10);
+    struct config_file file = file_of(&lines);
+    struct program p;
+    RUN(&p, "export", "--notification", "alert.x", "-s", "cbtap.frame_max_bytes=1024", file.path);
+    expect_exit(&p, 1);
+    assert_int_equal(count_of(p.out, "\n"), 2);
+    expect_said(
+        &p,
+        "error left out file=FILE line=2 offset=8 reason=frame_too_large text=\"more than 1024 bytes: a "
+        "line is read whole",
+        &file);
+    release(&p);
+    config_file_remove(&file);
 }
 
 /* A pipe has no size that could be asked for. */
@@ -700,9 +768,11 @@ int main(void)
         cmocka_unit_test(a_bundle_that_begins_like_json_is_a_bundle),
         cmocka_unit_test(what_is_broken_is_said_and_its_neighbours_go_on),
         cmocka_unit_test(broken_entries_of_a_zip_are_said_by_their_number),
-        cmocka_unit_test(after_100_broken_parts_the_rest_of_a_file_is_one),
+        cmocka_unit_test(after_100_broken_parts_the_rest_of_a_piece_is_one),
         cmocka_unit_test(limits_of_decode_hold),
-        cmocka_unit_test(a_file_beyond_the_limit_is_named_with_the_key_to_raise),
+        cmocka_unit_test(a_bundle_may_be_larger_than_the_limit),
+        cmocka_unit_test(what_is_read_whole_and_beyond_the_limit_is_named_with_the_key_to_raise),
+        cmocka_unit_test(a_line_beyond_the_limit_is_named_and_the_next_come),
         cmocka_unit_test(standard_input_is_bounded_and_may_be_empty),
         cmocka_unit_test(a_closed_pipe_ends_it_quietly),
         cmocka_unit_test(a_full_disk_is_an_error),

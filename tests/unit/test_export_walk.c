@@ -318,9 +318,12 @@ static void gz_files_are_inflated_up_to_the_limit(void **state)
     expect_events(&p, "5 5");
     release(&p);
     write_file(in(&tree, "two"), two.data, two.len - 1);
-    RUN(&p, "export", in(&tree, "two"));
+    RUN(&p, "export", "--remove", in(&tree, "two"));
     expect_exit(&p, 1);
+    expect_events(&p, "5 5");
     expect_text(p.err, "reason=\"the gz file is broken at byte ");
+    expect_text(p.err, " unreadable=1 events=2 ");
+    assert_int_equal(access(in(&tree, "two"), F_OK), 0);
     release(&p);
     uint8_t *zeros = calloc(1, 5000000);
     struct pb bomb = gz_of(zeros, 5000000);
