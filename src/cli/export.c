@@ -71,7 +71,7 @@ static int set_up(struct cbt_export *x)
     x->target.path = args->to && strcmp(args->to, "stdout") != 0 ? args->to : NULL;
     if (status == 0 && !cbt_export_is_sink(args->to) && open_chain(x, format, profile, &err) != 0)
         status = cbt_cli_fail(&err);
-    if (status == 0 && cbt_export_walk_new(&x->files, args->words, args->word_count, false, &err) != 0)
+    if (status == 0 && cbt_export_walk_new(&x->files, args->words, args->word_count, &x->told, &err) != 0)
         status = cbt_cli_fail(&err);
     return status;
 }
@@ -83,6 +83,7 @@ static void tear_down(struct cbt_export *x)
     cbt_filter_free(x->filter);
     cbt_export_walk_free(x->files);
     cbt_export_follow_free(x->follow);
+    cbt_export_told_free(&x->told);
     cbt_config_free(x->config);
 }
 
@@ -115,20 +116,6 @@ static void run_round(struct cbt_export_job *jobs, struct cbt_export *x)
     cbt_export_progress_end(progress);
 }
 
-/* What could not be read was said in the first round, and is tried in silence after that. */
-static int walk_again(struct cbt_export *x, struct cbt_err *err)
-{
-    struct cbt_export_walk *files;
-    int rc = cbt_export_walk_new(&files, x->args->words, x->args->word_count, true, err);
-    if (rc != CBT_OK)
-        return rc;
-    if (x->walks_unreadable == 0)
-        x->walks_unreadable = cbt_export_walk_unreadable(x->files);
-    cbt_export_walk_free(x->files);
-    x->files = files;
-    return CBT_OK;
-}
-
 static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cbt_err *err)
 {
     int rc = x->args->follow ? cbt_export_follow_new(&x->follow, err) : CBT_OK;
@@ -139,7 +126,7 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
     write_head(x, &jobs[0]);
     run_round(jobs, x);
     while (x->follow && x->target.error == 0 && rc == CBT_OK && cbt_export_follow_wait(x->follow)) {
-        rc = walk_again(x, err);
+        rc = cbt_export_follow_walk(x, err);
         if (rc == CBT_OK)
             run_round(jobs, x);
     }
@@ -150,8 +137,7 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
 
 static struct cbt_export_totals add_up(const struct cbt_export *x, const struct cbt_export_job *jobs)
 {
-    struct cbt_export_totals t = {.unreadable =
-                                      x->follow ? x->walks_unreadable : cbt_export_walk_unreadable(x->files)};
+    struct cbt_export_totals t = {.unreadable = x->told.unreadable};
     t.files = t.unreadable;
     for (unsigned j = 0; j < x->jobs; j++) {
         const struct cbt_export_job *job = &jobs[j];
@@ -216,7 +202,7 @@ static int export_files(struct cbt_export *x, const char *path)
 
 int cbt_cmd_export(const struct cbt_args *args)
 {
-    struct cbt_export x = {.args = args};
+    struct cbt_export x = {.args = args, .told.lock = PTHREAD_MUTEX_INITIALIZER};
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is a write that fails, as a full disk is */
     int status = set_up(&x);

@@ -42,6 +42,21 @@ const struct cbt_export_entry *cbt_export_scan_next(struct cbt_export_scan *scan
                                                     enum cbt_export_want want, int *ret_rc,
                                                     struct cbt_err *err);
 
+/* ---- export_told.c: what cannot be read, said once for all rounds of --follow in which it cannot ---- */
+
+struct cbt_export_told {
+    pthread_mutex_t lock;
+    uint64_t *paths, *before; /* hashes of those said of in this round, and in the one before, sorted */
+    size_t count, capacity, before_count;
+    _Atomic uint64_t unreadable; /* words and folders, of which each time is said */
+    _Atomic bool links;          /* that they are not followed */
+};
+
+/* True: it is to be said. @thread any */
+bool cbt_export_told_first(struct cbt_export_told *told, const char *path);
+void cbt_export_told_next_round(struct cbt_export_told *told);
+void cbt_export_told_free(struct cbt_export_told *told);
+
 /* ---- export_walk.c: from the words of the command line to sequences of files ---- */
 
 struct cbt_export_walk;
@@ -68,9 +83,9 @@ struct cbt_export_file {
     int32_t sensor_id; /* the folder's name */
 };
 
-/* Says what is not there, unless it is to be silent, as all that it does. */
+/* Says what is not there, as all that it does by way of `told`; NULL: in silence. */
 int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
-                        bool silent, struct cbt_err *err);
+                        struct cbt_export_told *told, struct cbt_err *err);
 void cbt_export_walk_free(struct cbt_export_walk *walk);
 /* 1: the next sequence, which replaces what is in *sequence (at first: all zero); 0: there are no more.
  * @thread any */
@@ -79,8 +94,6 @@ void cbt_export_sequence_free(struct cbt_export_sequence *sequence);
 /* 1: the sequence's next file, until the next call; 0: there are no more. */
 int cbt_export_sequence_next(struct cbt_export_walk *walk, struct cbt_export_sequence *sequence,
                              struct cbt_export_file *ret_file);
-/* How many words and folders could not be read: each is said. */
-uint64_t cbt_export_walk_unreadable(const struct cbt_export_walk *walk);
 
 /* ---- export_input.c ---- */
 
@@ -161,7 +174,7 @@ struct cbt_export {
     unsigned jobs;
     struct cbt_export_walk *files;
     struct cbt_export_follow *follow; /* NULL: there is one round */
-    uint64_t walks_unreadable;        /* of the walks that are over */
+    struct cbt_export_told told;
     struct cbt_export_target target;
 };
 
@@ -245,6 +258,8 @@ void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt
 /* Until another round is due. False: it is to stop. */
 bool cbt_export_follow_wait(struct cbt_export_follow *follow);
 bool cbt_export_follow_stopped(void);
+/* A walk for another round. */
+int cbt_export_follow_walk(struct cbt_export *x, struct cbt_err *err);
 /* How many files end amid a record. */
 uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow);
 

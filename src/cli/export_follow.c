@@ -194,12 +194,9 @@ void cbt_export_follow_end(struct cbt_export_follow *follow, const struct cbt_ex
                            const struct cbt_export_reached *reached)
 {
     pthread_mutex_lock(&follow->lock);
-    struct taken *taken = place_of(follow, identity);
-    if (taken != NULL) {
-        taken->busy = false;
-        taken->identity = *identity;
-        taken->reached = *reached;
-    }
+    struct taken *taken = find(follow, identity);
+    taken->busy = false;
+    taken->reached = *reached;
     pthread_mutex_unlock(&follow->lock);
 }
 
@@ -221,6 +218,18 @@ void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt
     if (taken->used)
         *taken = (struct taken){.used = true, .identity = {identity->device, identity->inode, .bytes = -1}};
     pthread_mutex_unlock(&follow->lock);
+}
+
+int cbt_export_follow_walk(struct cbt_export *x, struct cbt_err *err)
+{
+    struct cbt_export_walk *files;
+    cbt_export_told_next_round(&x->told);
+    int rc = cbt_export_walk_new(&files, x->args->words, x->args->word_count, &x->told, err);
+    if (rc != CBT_OK)
+        return rc;
+    cbt_export_walk_free(x->files);
+    x->files = files;
+    return CBT_OK;
 }
 
 bool cbt_export_follow_wait(struct cbt_export_follow *follow)

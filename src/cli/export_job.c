@@ -80,17 +80,14 @@ bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_fil
         cbt_file_reader_close(&job->in.reader);
         return false;
     }
+    if (rc != 0 && !cbt_export_told_first(&job->x->told, file->path))
+        return false;
     job->files++;
     job->bytes_before = job->shown_bytes;
     if (rc == 0)
         return true;
     cbt_log_error("cannot read", CBT_S("file", file->path), CBT_S("reason", err.text));
     job->unreadable++;
-    if (is_found) {
-        const struct cbt_export_identity identity = cbt_export_identity_of(&found);
-        cbt_export_follow_end(follow, &identity,
-                              &(struct cbt_export_reached){.bytes = (uint64_t)found.st_size});
-    }
     return false;
 }
 

@@ -113,7 +113,7 @@ static void weigh(struct cbt_export_progress *p)
     struct cbt_err err;
     bool known = true;
     const struct cbt_args *args = p->x->args;
-    if (cbt_export_walk_new(&walk, args->words, args->word_count, true, &err) != 0)
+    if (cbt_export_walk_new(&walk, args->words, args->word_count, NULL, &err) != 0)
         return;
     while (known && cbt_export_walk_next(walk, &sequence) == 1)
         while (known && cbt_export_sequence_next(walk, &sequence, &file) == 1) {

@@ -244,9 +244,8 @@ int cbt_export_to_sink(struct cbt_export *x)
         rc = run_pipeline(x, sink, feed, &outcome, &err);
     int status = CBT_EXIT_DONE;
     struct cbt_export_totals *totals = &outcome.totals;
-    uint64_t unwalked = cbt_export_walk_unreadable(x->files);
-    totals->files = feed->job.files + unwalked;
-    totals->unreadable = feed->job.unreadable + unwalked;
+    totals->files = feed->job.files + x->told.unreadable;
+    totals->unreadable = feed->job.unreadable + x->told.unreadable;
     totals->removed = feed->removed;
     totals->kept = feed->kept;
     if (rc != CBT_OK)

@@ -42,15 +42,15 @@ struct cbt_export_walk {
     size_t depth, level_capacity;
     char *path; /* of the deepest level */
     size_t path_bytes;
-    bool silent, told_symlinks;
-    _Atomic uint64_t unreadable;
+    struct cbt_export_told *told; /* NULL: it is silent */
 };
 
 static void tell(struct cbt_export_walk *walk, const char *path, const char *reason)
 {
-    walk->unreadable++;
-    if (!walk->silent)
-        cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", reason));
+    if (walk->told == NULL || !cbt_export_told_first(walk->told, path))
+        return;
+    walk->told->unreadable++;
+    cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", reason));
 }
 
 /* ---- words ---- */
@@ -140,14 +140,14 @@ static void gather_sequences(struct cbt_export_walk *walk)
 }
 
 int cbt_export_walk_new(struct cbt_export_walk **ret_walk, const char *const words[], size_t count,
-                        bool silent, struct cbt_err *err)
+                        struct cbt_export_told *told, struct cbt_err *err)
 {
     struct cbt_export_walk *walk = calloc(1, sizeof *walk);
     int rc = CBT_OK;
     if (walk == NULL)
         return cbt_err_set(err, CBT_ENOMEM, "no memory for the files");
     pthread_mutex_init(&walk->lock, NULL);
-    walk->silent = silent;
+    walk->told = told;
     for (size_t i = 0; i < count && rc == CBT_OK; i++) {
         bool is_glob = strpbrk(words[i], "*?[") != NULL && access(words[i], F_OK) != 0;
         rc = is_glob ? add_glob(walk, words[i], err) : add_word(walk, words[i], err);
@@ -181,11 +181,6 @@ void cbt_export_walk_free(struct cbt_export_walk *walk)
     free(walk->path);
     pthread_mutex_destroy(&walk->lock);
     free(walk);
-}
-
-uint64_t cbt_export_walk_unreadable(const struct cbt_export_walk *walk)
-{
-    return walk->unreadable;
 }
 
 /* ---- folders ---- */
@@ -316,13 +311,9 @@ int cbt_export_walk_next(struct cbt_export_walk *walk, struct cbt_export_sequenc
 static void tell_skipped(struct cbt_export_walk *walk, const struct cbt_export_sequence *sequence)
 {
     const struct cbt_export_scan *scan = &sequence->scan;
-    if (scan->symlinks + scan->others == 0 || walk->silent)
+    if (scan->symlinks + scan->others == 0 || walk->told == NULL)
         return;
-    pthread_mutex_lock(&walk->lock);
-    bool told = walk->told_symlinks;
-    walk->told_symlinks = true;
-    pthread_mutex_unlock(&walk->lock);
-    if (!told)
+    if (!atomic_exchange(&walk->told->links, true))
         cbt_log_warning("symbolic links and what is no file are not taken; this is said once",
                         CBT_S("folder", sequence->folder), CBT_I("symbolic_links", scan->symlinks),
                         CBT_I("others", scan->others));

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+import time
 
 import pytest
 
@@ -251,6 +252,40 @@ def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_p
         out, said = process.communicate(timeout=60)
     assert out == "" and process.returncode == 1
     assert said.endswith("error files end amid a record, which is left out files=1\n"), said
+
+
+def test_follow_says_once_that_a_folder_cannot_be_read_until_it_could_be(run, pb, tmp_path):
+    tree = tmp_path / "tree"
+    count = tree_of(pb, tree, folders=2, files=1, records=1)
+    fleet = Fleet(pb, sensors=2)
+    closed, gone = tree / "101", tmp_path / "gone"
+    gone.mkdir()
+    # root, too, is to find it closed
+    bare = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    argv = [*bare, run.binary, "export", "--follow", "--quiet", str(tree), str(gone)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        def await_round(directory):
+            """A new file there is found by a round that is begun after this."""
+            (directory / "new").write_bytes(bundle_of([fleet.record(100)]))
+            (directory / "new").rename(directory / f"{time.monotonic_ns()}.log")
+            process.stdout.readline()
+
+        for _ in range(count):
+            process.stdout.readline()
+        for _ in range(2):
+            closed.chmod(0)
+            gone.rename(tmp_path / "elsewhere")
+            await_round(tree / "100")
+            await_round(tree / "100")
+            closed.chmod(0o755)
+            (tmp_path / "elsewhere").rename(gone)
+            await_round(closed)
+            await_round(gone)
+        process.terminate()
+        said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 1
+    assert sorted(said) == sorted(2 * [f'error cannot read file={closed} reason="Permission denied"',
+                                       f'error cannot read file={gone} reason="No such file or directory"']), said
 
 
 @pytest.mark.without("thread")
