@@ -123,6 +123,8 @@ static int run_jobs(struct cbt_export_job *jobs, struct cbt_export *x, struct cb
         rc = cbt_export_job_init(&jobs[i], x, err);
     if (rc != CBT_OK)
         return rc;
+    if (x->follow)
+        cbt_export_follow_signals();
     write_head(x, &jobs[0]);
     run_round(jobs, x);
     while (x->follow && x->target.error == 0 && rc == CBT_OK && cbt_export_follow_wait(x->follow)) {
@@ -161,10 +163,7 @@ static int finish(struct cbt_export *x, struct cbt_export_job *jobs)
     for (unsigned i = 0; i < x->jobs && x->target.error == 0; i++)
         cbt_export_remove_done(&jobs[i]);
     struct cbt_export_totals t = add_up(x, jobs);
-    uint64_t unfinished = x->follow ? cbt_export_follow_unfinished(x->follow) : 0;
-    if (unfinished > 0)
-        cbt_log_error("files end amid a record, which is left out", CBT_I("files", unfinished));
-    t.unreadable += unfinished;
+    t.unreadable += cbt_export_follow_unfinished(x->follow);
     bool reader_left = x->target.error == EPIPE;
     bool broken = x->target.error != 0 && !reader_left;
     if (broken && x->target.path)

@@ -218,8 +218,9 @@ struct cbt_export_identity {
 };
 
 struct cbt_export_identity cbt_export_identity_of(const struct stat *stat);
-/* False: it is still there, which is said. */
-bool cbt_export_remove(const char *path, const struct cbt_export_identity *as_read);
+/* 1: it is gone; 0: it is another than was read, and comes again; negative: it is still there, which is said.
+ */
+int cbt_export_remove(const char *path, const struct cbt_export_identity *as_read, bool comes_again);
 /* The file that was read is to be removed when all that was made of it is kept. */
 void cbt_export_note_done(struct cbt_export_job *job, const struct cbt_export_file *file);
 /* Writes what has gathered, and removes those noted; with a FILE only after it has its name. */
@@ -235,8 +236,7 @@ struct cbt_export_reached {
     bool left_out;    /* something before that could not be made an event */
 };
 
-/* What --follow knows of files taken in earlier rounds. Its signals, SIGINT and SIGTERM, end it in order; a
- * second one at once. */
+/* What --follow knows of files taken in earlier rounds, and when the next round is due. */
 struct cbt_export_follow;
 int cbt_export_follow_new(struct cbt_export_follow **ret_follow, struct cbt_err *err);
 void cbt_export_follow_free(struct cbt_export_follow *follow);
@@ -255,12 +255,17 @@ void cbt_export_follow_end(struct cbt_export_follow *follow, const struct cbt_ex
                            const struct cbt_export_reached *reached);
 /* It is removed: what has its number next is another file. @thread any */
 void cbt_export_follow_forget(struct cbt_export_follow *follow, const struct cbt_export_identity *identity);
-/* Until another round is due. False: it is to stop. */
+/* A round is over: from now on it is waited for the next. */
+void cbt_export_follow_rest(struct cbt_export_follow *follow);
+bool cbt_export_follow_due(struct cbt_export_follow *follow);
+/* SIGINT and SIGTERM end jobs in order from then on, a second one at once. */
+void cbt_export_follow_signals(void);
+/* A round is over: until the next is due. False: it is to stop. */
 bool cbt_export_follow_wait(struct cbt_export_follow *follow);
 bool cbt_export_follow_stopped(void);
 /* A walk for another round. */
 int cbt_export_follow_walk(struct cbt_export *x, struct cbt_err *err);
-/* How many files end amid a record. */
+/* How many files end amid a record, which is said; of NULL none. */
 uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow);
 
 /* ---- export_job.c ---- */

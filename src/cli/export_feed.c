@@ -4,8 +4,9 @@
  * decoding, sinks, dead letters, settlement.
  *
  * Happy path: a file is read as there is room for frames, and settled when everything made of all of them is
- * delivered; with --remove it is then removed. Failure: one of which there is a dead letter is
- * said, and stays. Owns: each file in flight, and its folder's descriptor.
+ * delivered; with --remove it is then removed. With --follow there are rounds, until the pipeline is stopped.
+ * Failure: one of which there is a dead letter is said, and stays. Owns: each file in flight, and its
+ * folder's descriptor.
  */
 #include "cli/export_feed.h"
 
@@ -14,7 +15,8 @@
 
 #include "cbtap/log.h"
 
-#define FRAMES 1024u
+#define FRAMES     1024u
+#define TURN_FILES 256 /* looked at in a turn: settlements are not kept waiting for longer */
 
 static const struct cbt_text json_type = {(const uint8_t *)"application/json", 16};
 static const struct cbt_text protobuf_type = {(const uint8_t *)"application/protobuf", 20};
@@ -29,7 +31,7 @@ static uint32_t frames_max(const struct cbt_source_config *config)
 
 static void look_whether_done(struct cbt_export_feed *feed)
 {
-    if (feed->at_end && feed->in_flight == 0)
+    if (feed->x->follow == NULL && feed->at_end && feed->in_flight == 0)
         atomic_store(&feed->feed.done, true);
 }
 
@@ -47,16 +49,21 @@ static void drop_file(struct cbt_export_feed *feed, struct cbt_export_open_file 
 
 static void finish_file(struct cbt_export_feed *feed, struct cbt_export_open_file *file)
 {
-    if (file->set_aside)
+    struct cbt_export_follow *follow = feed->x->follow;
+    int removed = 0;
+    file->reached.left_out |= file->set_aside;
+    if (file->reached.left_out)
         feed->set_aside++;
     else if (!file->failed)
         feed->settled++;
-    if (feed->x->args->remove && !file->set_aside && !file->failed) {
-        if (cbt_export_remove(file->path, &file->identity))
-            feed->removed++;
-        else
-            feed->kept++;
-    }
+    if (feed->x->args->remove && !file->reached.left_out && !file->failed && !file->is_torn)
+        removed = cbt_export_remove(file->path, &file->identity, follow != NULL);
+    feed->removed += removed == 1;
+    feed->kept += removed < 0;
+    if (follow != NULL && removed == 1)
+        cbt_export_follow_forget(follow, &file->identity);
+    else if (follow != NULL)
+        cbt_export_follow_end(follow, &file->identity, &file->reached);
     drop_file(feed, file);
 }
 
@@ -85,23 +92,53 @@ static int keep_file(struct cbt_export_feed *feed, const struct cbt_export_file 
     return CBT_OK;
 }
 
-/* Opens the next file that can be read. False: there is none. */
-static bool next_file(struct cbt_export_feed *feed)
+static void take(struct cbt_export_feed *feed, const struct cbt_export_file *file)
+{
+    if (!cbt_export_job_open(&feed->job, file) || keep_file(feed, file) == CBT_OK)
+        return;
+    const struct cbt_export_identity identity = cbt_export_identity_of(&feed->job.in.stat);
+    const struct cbt_export_reached reached = cbt_export_job_close(&feed->job);
+    if (feed->x->follow != NULL)
+        cbt_export_follow_end(feed->x->follow, &identity, &reached);
+}
+
+static void next_sequence(struct cbt_export_feed *feed)
+{
+    struct cbt_export_follow *follow = feed->x->follow;
+    feed->in_sequence = cbt_export_walk_next(feed->x->files, &feed->sequence) == 1;
+    feed->at_end = !feed->in_sequence;
+    /* Before the folder is read, so that nothing comes between. */
+    if (follow != NULL && feed->in_sequence && feed->sequence.folder != NULL)
+        cbt_export_follow_watch(follow, feed->sequence.folder);
+    if (follow != NULL && feed->at_end)
+        cbt_export_follow_rest(follow);
+}
+
+/* Opens the next file that can be read, unless `*looked` comes to TURN_FILES before. False: none is open. */
+static bool next_file(struct cbt_export_feed *feed, unsigned *looked)
 {
     struct cbt_export_file file;
-    while (!feed->at_end) {
-        if (!feed->in_sequence || cbt_export_sequence_next(feed->x->files, &feed->sequence, &file) == 0) {
-            feed->in_sequence = cbt_export_walk_next(feed->x->files, &feed->sequence) == 1;
-            feed->at_end = !feed->in_sequence;
-            continue;
-        }
-        if (!cbt_export_job_open(&feed->job, &file))
-            continue;
-        if (keep_file(feed, &file) == CBT_OK)
-            return true;
-        (void)cbt_export_job_close(&feed->job);
+    for (; feed->file == NULL && !feed->at_end && *looked < TURN_FILES; (*looked)++) {
+        if (feed->in_sequence && cbt_export_sequence_next(feed->x->files, &feed->sequence, &file) == 1)
+            take(feed, &file);
+        else
+            next_sequence(feed);
     }
-    return false;
+    return feed->file != NULL;
+}
+
+/* With --follow, another round where it is due. */
+static void begin_round(struct cbt_export_feed *feed)
+{
+    struct cbt_export *x = feed->x;
+    struct cbt_err err;
+    if (x->follow == NULL || !feed->at_end || !cbt_export_follow_due(x->follow))
+        return;
+    feed->at_end = cbt_export_follow_walk(x, &err) != CBT_OK;
+    if (!feed->at_end)
+        return;
+    cbt_log_error("another round cannot begin; it is tried again", CBT_S("reason", err.text));
+    cbt_export_follow_rest(x->follow);
 }
 
 static void end_file(struct cbt_export_feed *feed)
@@ -111,8 +148,8 @@ static void end_file(struct cbt_export_feed *feed)
     feed->file = NULL;
     file->ended = true;
     file->failed = in->failed;
-    file->set_aside = file->set_aside || in->left_out;
-    (void)cbt_export_job_close(&feed->job);
+    file->is_torn = in->is_torn;
+    file->reached = cbt_export_job_close(&feed->job);
     if (file->frames == 0)
         finish_file(feed, file);
 }
@@ -154,10 +191,11 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
 {
     struct cbt_export_feed *feed = self;
     struct cbt_export_input *in = &feed->job.in;
-    unsigned count = 0;
+    unsigned count = 0, looked = 0;
     struct cbt_text piece;
     (void)err;
-    while (count < count_max && (feed->file != NULL || next_file(feed))) {
+    begin_round(feed);
+    while (count < count_max && next_file(feed, &looked)) {
         if (!cbt_export_job_next(&feed->job, feed->file->path, &piece)) {
             end_file(feed);
             continue;
@@ -169,7 +207,7 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
         cbt_export_pass(in);
     }
     look_whether_done(feed);
-    return (int)count;
+    return (int)(looked == TURN_FILES ? count_max : count);
 }
 
 static int feed_settle(void *self, struct cbt_frame *const done[], size_t count, struct cbt_err *err)

@@ -13,7 +13,9 @@ struct cbt_export_open_file {
     unsigned frames;
     bool ended;     /* all of it is frames */
     bool failed;    /* but what could not be read, which was said */
-    bool set_aside; /* or what was left out, or became a dead letter */
+    bool is_torn;   /* but its last record, which is not whole yet */
+    bool set_aside; /* some of it is a dead letter */
+    struct cbt_export_reached reached;
     char path[];
 };
 
@@ -25,8 +27,8 @@ struct cbt_export_feed {
     struct cbt_export_open_file *file; /* at hand, or NULL */
     struct cbt_export_open_file *newest;
     bool in_sequence;
-    struct cbt_environment env; /* of the file at hand */
-    bool at_end;
+    struct cbt_environment env;                 /* of the file at hand */
+    bool at_end;                                /* of the walk */
     unsigned in_flight;                         /* files */
     uint64_t settled, set_aside, removed, kept; /* files; kept: they could not be removed */
 };

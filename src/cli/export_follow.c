@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * export --follow: rounds over the paths, each of which takes what is new or has grown. inotify tells when
- * the next one is due; every few seconds there is one in any case, for what inotify does not tell (network
- * file systems, its limits). A file is taken when it has been quiet for a second, and only up to its last
- * whole record: the rest waits for the file to grow.
+ * export --follow: rounds over the paths, each of which takes what is new or has grown, by jobs or for a
+ * sink. inotify tells when the next one is due; every few seconds there is one in any case, for what inotify
+ * does not tell (network file systems, its limits). A file is taken when it has been quiet for a second, and
+ * only up to its last whole record: the rest waits for the file to grow.
  *
  * Owns: for each file that was taken 128 to 256 bytes that say which one it was, and how much of it was
  * taken.
@@ -22,7 +22,8 @@
 #include "cbtap/log.h"
 
 #define QUIET_NS   1000000000
-#define RESCAN_MS  5000
+#define SOON_NS    (QUIET_NS + 100000000)
+#define RESCAN_NS  INT64_C(5000000000)
 #define EVENTS     (IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_DONT_FOLLOW)
 #define FIRST_ROOM 1024u
 #define HEAD_BYTES 256u
@@ -42,8 +43,10 @@ struct cbt_export_follow {
     size_t room, count;
     int inotify_fd;
     bool told_no_watch;
-    _Atomic bool postponed; /* a file was not quiet */
-    uint64_t rounds;
+    _Atomic bool postponed; /* a file was not quiet, or is being taken */
+    bool soon;              /* that was so in the round before */
+    bool told;              /* by inotify, that another round is due */
+    int64_t rested_ns;      /* when the round before ended */
 };
 
 static _Atomic int stop_asked; /* the signal; jobs read it, and any thread may be the one that takes it */
@@ -87,11 +90,15 @@ int cbt_export_follow_new(struct cbt_export_follow **ret_follow, struct cbt_err 
     }
     pthread_mutex_init(&follow->lock, NULL);
     follow->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    *ret_follow = follow;
+    return CBT_OK;
+}
+
+void cbt_export_follow_signals(void)
+{
     struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    *ret_follow = follow;
-    return CBT_OK;
 }
 
 void cbt_export_follow_free(struct cbt_export_follow *follow)
@@ -203,11 +210,13 @@ void cbt_export_follow_end(struct cbt_export_follow *follow, const struct cbt_ex
 uint64_t cbt_export_follow_unfinished(const struct cbt_export_follow *follow)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < follow->room; i++) {
+    for (size_t i = 0; follow != NULL && i < follow->room; i++) {
         const struct taken *taken = &follow->table[i];
         count += taken->used && !taken->busy && taken->identity.bytes >= 0 &&
                  taken->reached.bytes < (uint64_t)taken->identity.bytes;
     }
+    if (count > 0)
+        cbt_log_error("files end amid a record, which is left out", CBT_I("files", count));
     return count;
 }
 
@@ -232,25 +241,44 @@ int cbt_export_follow_walk(struct cbt_export *x, struct cbt_err *err)
     return CBT_OK;
 }
 
-bool cbt_export_follow_wait(struct cbt_export_follow *follow)
+void cbt_export_follow_rest(struct cbt_export_follow *follow)
+{
+    follow->soon = atomic_exchange(&follow->postponed, false);
+    follow->rested_ns = cbt_now_ns();
+}
+
+static int64_t rest_ns(const struct cbt_export_follow *follow)
+{
+    return follow->rested_ns + (follow->soon ? SOON_NS : RESCAN_NS) - cbt_now_ns();
+}
+
+bool cbt_export_follow_due(struct cbt_export_follow *follow)
 {
     char events[4096];
+    while (follow->inotify_fd >= 0 && read(follow->inotify_fd, events, sizeof events) > 0)
+        follow->told = true;
+    /* While a file is being written, its events come without end: then the time is waited for. */
+    bool due = (follow->told && !follow->soon) || rest_ns(follow) <= 0;
+    follow->told = follow->told && !due;
+    return due;
+}
+
+bool cbt_export_follow_wait(struct cbt_export_follow *follow)
+{
     sigset_t ours, before;
     struct pollfd told = {.fd = follow->inotify_fd, .events = POLLIN};
-    bool soon = atomic_exchange(&follow->postponed, false);
-    const struct timespec limit = {.tv_sec = soon ? QUIET_NS / 1000000000 : RESCAN_MS / 1000,
-                                   .tv_nsec = soon ? 100000000 : 0};
+    cbt_export_follow_rest(follow);
     sigemptyset(&ours);
     sigaddset(&ours, SIGINT);
     sigaddset(&ours, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &ours, &before);
-    /* While a file is being written, its events come without end: then the time is waited for. */
-    if (!stop_asked)
-        ppoll(&told, soon || follow->inotify_fd < 0 ? 0 : 1, &limit, &before);
+    while (!stop_asked && !cbt_export_follow_due(follow)) {
+        int64_t ns = rest_ns(follow);
+        ns = ns > 0 ? ns : 0;
+        const struct timespec limit = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+        ppoll(&told, follow->soon || follow->inotify_fd < 0 ? 0 : 1, &limit, &before);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    while (follow->inotify_fd >= 0 && read(follow->inotify_fd, events, sizeof events) > 0)
-        ;
-    follow->rounds++;
     return !stop_asked;
 }
 

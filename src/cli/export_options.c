@@ -106,10 +106,6 @@ static int take_filters(struct cbt_export *x)
     int status = take_time("--since", args->since, &selection->since_ms);
     if (status == 0)
         status = take_time("--until", args->until, &selection->until_ms);
-    if (status == 0 && args->follow && cbt_export_is_sink(args->to))
-        status = usage("--follow",
-                       "is for stdout and files: to a sink the daemon does that, with a source of type "
-                       "archive");
     for (size_t i = 0; i < args->word_count && args->follow && status == 0; i++)
         if (strcmp(args->words[i], "-") == 0)
             status = usage("--follow", "does not go with standard input");

@@ -22,22 +22,24 @@ struct cbt_export_identity cbt_export_identity_of(const struct stat *stat)
                                         .mtime = stat->st_mtim};
 }
 
-bool cbt_export_remove(const char *path, const struct cbt_export_identity *as_read)
+int cbt_export_remove(const char *path, const struct cbt_export_identity *as_read, bool comes_again)
 {
     struct stat now;
     /* A pipe, or standard input. */
     if (as_read->bytes < 0)
-        return true;
+        return 1;
     if (lstat(path, &now) == 0 &&
         (now.st_dev != as_read->device || now.st_ino != as_read->inode || now.st_size != as_read->bytes ||
          now.st_mtim.tv_sec != as_read->mtime.tv_sec || now.st_mtim.tv_nsec != as_read->mtime.tv_nsec)) {
+        if (comes_again)
+            return 0;
         cbt_log_error("exported, and not removed: it is not what was read", CBT_S("file", path));
-        return false;
+        return CBT_EIO;
     }
     if (unlink(path) == 0 || errno == ENOENT)
-        return true;
+        return 1;
     cbt_log_error("exported, and cannot be removed", CBT_S("file", path), CBT_S("reason", strerror(errno)));
-    return false;
+    return CBT_EIO;
 }
 
 void cbt_export_note_done(struct cbt_export_job *job, const struct cbt_export_file *file)
@@ -97,12 +99,11 @@ void cbt_export_remove_done(struct cbt_export_job *job)
         rewind(job->done);
         while (left > 0 && read_noted(job->done, &identity, &path, &capacity)) {
             left--;
-            if (cbt_export_remove(path, &identity)) {
-                job->removed++;
-                if (job->x->follow)
-                    cbt_export_follow_forget(job->x->follow, &identity);
-            } else
-                job->kept++;
+            int rc = cbt_export_remove(path, &identity, job->x->follow != NULL);
+            job->removed += rc == 1;
+            job->kept += rc < 0;
+            if (rc == 1 && job->x->follow)
+                cbt_export_follow_forget(job->x->follow, &identity);
         }
         rewind(job->done);
         if (ftruncate(fileno(job->done), 0) != 0)

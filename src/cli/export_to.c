@@ -215,10 +215,14 @@ static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_expor
     int rc = cbt_feed_start(&run, &config, "export", &cbt_export_source, &feed->feed, err);
     if (rc != CBT_OK)
         return rc;
-    struct cbt_export_progress *progress = cbt_export_progress_start(x, &feed->job);
-    bool ended = cbt_feed_wait(&run, &feed->feed);
+    struct cbt_export_progress *progress = x->follow ? NULL : cbt_export_progress_start(x, &feed->job);
+    /* A signal is the end that --follow has. */
+    bool ended = cbt_feed_wait(&run, &feed->feed) || x->follow != NULL;
     cbt_export_progress_end(progress);
     ret_outcome->ended = cbt_feed_stop(&run, "stopped with events in flight") && ended;
+    if (feed->file != NULL)
+        cbt_log_warning("stopped amid a file: what is behind the offset was not read",
+                        CBT_S("file", feed->file->path), CBT_I("offset", feed->job.in.reader.offset));
     count_events(ret_outcome, run.pipeline);
     cbt_feed_free(&run);
     return CBT_OK;
@@ -240,12 +244,14 @@ int cbt_export_to_sink(struct cbt_export *x)
     cbt_export_input_init(&feed->job.in);
     int rc = configure(x, &sink, &err);
     x->jobs = 1; /* that reads; --jobs are the workers */
+    if (rc == CBT_OK && x->args->follow)
+        rc = cbt_export_follow_new(&x->follow, &err);
     if (rc == CBT_OK)
         rc = run_pipeline(x, sink, feed, &outcome, &err);
     int status = CBT_EXIT_DONE;
     struct cbt_export_totals *totals = &outcome.totals;
     totals->files = feed->job.files + x->told.unreadable;
-    totals->unreadable = feed->job.unreadable + x->told.unreadable;
+    totals->unreadable = feed->job.unreadable + x->told.unreadable + cbt_export_follow_unfinished(x->follow);
     totals->removed = feed->removed;
     totals->kept = feed->kept;
     if (rc != CBT_OK)

@@ -72,17 +72,25 @@ def export_argv(run, target, *words, **keys):
     return [run.binary, "export", "--to", target, *(part for setting in settings for part in ("-s", setting)), *map(str, words)]
 
 
-def export_to(run, target, *words, **keys):
+def ended(run, argv):
     """Its exit status and what it says."""
-    done = subprocess.run(export_argv(run, target, *words, **keys), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=60 * run.scale.slow, check=False)
     assert done.stdout == ""
     return done.returncode, done.stderr
 
 
+def export_to(run, target, *words, **keys):
+    return ended(run, export_argv(run, target, *words, **keys))
+
+
+def to_kafka(run, kafka, *words):
+    return export_argv(run, f"kafka:{run.topic}", *words, kafka__bootstrap__servers=kafka.bootstrap,
+                       dead_letter_topic=run.dead_topic)
+
+
 def export_to_kafka(run, kafka, *words):
-    return export_to(run, f"kafka:{run.topic}", *words, kafka__bootstrap__servers=kafka.bootstrap,
-                     dead_letter_topic=run.dead_topic)
+    return ended(run, to_kafka(run, kafka, *words))
 
 
 def export_to_stdout(run, *words):
@@ -311,3 +319,53 @@ def test_follow_with_remove_leaves_an_empty_tree(run, pb, tmp_path):
     assert process.returncode == 0, said
     assert "info removed files=25 kept=0" in said
     assert out.read_bytes().count(b"\n") == count + 5
+
+
+def reads(pid, path):
+    """Whether the process has that file open."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}") == str(path):
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+def test_follow_feeds_a_sink_removes_what_is_there_and_ends_in_order(run, kafka, pb, tmp_path):
+    tree = tmp_path / "tree"
+    fleet = Fleet(pb, sensors=2)
+    for sensor in (100, 101):
+        (tree / str(sensor)).mkdir(parents=True)
+        (tree / str(sensor) / "first").write_bytes(fleet.bundle(sensor, 3))
+    growing, large = tree / "100" / "growing", tree / "101" / "large"
+    small = ("-s", "cbtap.inflight_bytes=4194304")  # so that SIGTERM comes amid the large one
+    with subprocess.Popen(to_kafka(run, kafka, "--follow", "--remove", *small, tree), stderr=subprocess.PIPE, text=True) as process:
+        def await_gone(*paths):
+            until(lambda: process.poll() is not None or not any(path.exists() for path in paths), 30 * run.scale.slow,
+                  lambda: f"the end of {paths}")
+
+        try:
+            await_gone(tree / "100" / "first", tree / "101" / "first")
+            record, more = fleet.bundle(100, 1), fleet.bundle(100, 2)
+            growing.write_bytes(record + more[:7])  # half a record waits for the rest
+            (tree / "101" / "later").write_bytes(fleet.bundle(101, 1))
+            await_gone(tree / "101" / "later")
+            assert growing.exists()
+            with growing.open("ab") as f:
+                f.write(more[7:])
+            await_gone(growing)
+            large.write_bytes(fleet.bundle(101, run.scale(60000)))
+            until(lambda: not large.exists() or reads(process.pid, large), 30 * run.scale.slow, "it to be read")
+            process.terminate()
+            said = process.communicate(timeout=60 * run.scale.slow)[1]
+        except ServiceError:
+            process.kill()
+            raise
+    assert process.returncode == 0, said
+    assert "unreadable=0" in said and "dead_letters=0" in said, said
+    assert large.exists() == ("stopped amid a file" in said), said
+    status, said = export_to_kafka(run, kafka, "--remove", tree)
+    assert status == 0 and not [path for path in tree.rglob("*") if path.is_file()], said
+    fleet.check(kafka.records(run.topic), duplicates=True)
+    assert not kafka.records(run.dead_topic)
