@@ -111,13 +111,16 @@ struct cbt_export_input {
     bool failed;       /* it cannot be read on, which was said */
 };
 
+enum { CBT_EXPORT_END, CBT_EXPORT_PIECE, CBT_EXPORT_LATER /* an impatient reader's */ };
+
 void cbt_export_input_init(struct cbt_export_input *in);
 void cbt_export_input_free(struct cbt_export_input *in);
 /* 0; 1: it is gone, or no file any more; CBT_EIO or CBT_ENOMEM with a text that does not name the file. */
 int cbt_export_open(struct cbt_export_input *in, const struct cbt_export_file *file, bool lines,
                     struct cbt_err *err);
-/* 1: the next piece, a line without its end, until it is passed; 0: there are no more. CBT_ELIMIT: a record,
- * a line or the file is too large; CBT_EIO, CBT_EINVAL: it cannot be read on; a text that names no file. */
+/* The next piece, a line without its end, until it is passed: CBT_EXPORT_PIECE, _END or _LATER. CBT_ELIMIT: a
+ * record, a line or the file is too large; CBT_EIO, CBT_EINVAL: it cannot be read on; a text that names no
+ * file. */
 int cbt_export_next(struct cbt_export_input *in, size_t max_bytes, struct cbt_text *ret_piece,
                     struct cbt_err *err);
 void cbt_export_pass(struct cbt_export_input *in);
@@ -275,9 +278,9 @@ struct cbt_environment cbt_export_environment(const struct cbt_export *x, const 
 /* Opens the file as job->in, with --follow where there is something new. False: there is nothing to be read,
  * or it cannot be, which is said. */
 bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_file *file);
-/* The next piece of it, until cbt_export_pass. False: there are no more, or it cannot be read on, which is
- * said; then it is to be closed. */
-bool cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece);
+/* The next piece of it, until cbt_export_pass: CBT_EXPORT_PIECE or _LATER; CBT_EXPORT_END: there are no more,
+ * or it cannot be read on, which is said; then it is to be closed. */
+int cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece);
 /* Closes it, and says how far it was taken. */
 struct cbt_export_reached cbt_export_job_close(struct cbt_export_job *job);
 

@@ -97,9 +97,9 @@ static void take(struct cbt_export_feed *feed, const struct cbt_export_file *fil
     if (!cbt_export_job_open(&feed->job, file) || keep_file(feed, file) == CBT_OK)
         return;
     const struct cbt_export_identity identity = cbt_export_identity_of(&feed->job.in.stat);
-    const struct cbt_export_reached reached = cbt_export_job_close(&feed->job);
+    (void)cbt_export_job_close(&feed->job);
     if (feed->x->follow != NULL)
-        cbt_export_follow_end(feed->x->follow, &identity, &reached);
+        cbt_export_follow_forget(feed->x->follow, &identity);
 }
 
 static void next_sequence(struct cbt_export_feed *feed)
@@ -146,6 +146,7 @@ static void end_file(struct cbt_export_feed *feed)
     struct cbt_export_open_file *file = feed->file;
     const struct cbt_export_input *in = &feed->job.in;
     feed->file = NULL;
+    feed->feed.fd = -1;
     file->ended = true;
     file->failed = in->failed;
     file->is_torn = in->is_torn;
@@ -196,10 +197,14 @@ static int feed_read(void *self, unsigned count_max, struct cbt_err *err)
     (void)err;
     begin_round(feed);
     while (count < count_max && next_file(feed, &looked)) {
-        if (!cbt_export_job_next(&feed->job, feed->file->path, &piece)) {
+        int rc = cbt_export_job_next(&feed->job, feed->file->path, &piece);
+        if (rc == CBT_EXPORT_END) {
             end_file(feed);
             continue;
         }
+        feed->feed.fd = rc == CBT_EXPORT_LATER ? in->reader.fd : -1;
+        if (rc == CBT_EXPORT_LATER)
+            return (int)count;
         if (hand_over(feed, piece) == CBT_ELIMIT)
             return count > 0 ? (int)count : CBT_ELIMIT;
         count++;

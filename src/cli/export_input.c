@@ -61,8 +61,7 @@ int cbt_export_open(struct cbt_export_input *in, const struct cbt_export_file *f
     bool sized = is_file && in->stat.st_size > 0 && !is_stdin(file);
     if (cbt_file_reader_open(&in->reader, fd, sized ? (uint64_t)in->stat.st_size : CBT_FILE_SIZE_UNKNOWN))
         return CBT_OK;
-    return cbt_err_set(err, in->reader.error == ENOMEM ? CBT_ENOMEM : CBT_EIO, "%s",
-                       strerror(in->reader.error));
+    return cbt_err_set(err, CBT_ENOMEM, "no memory to read it");
 }
 
 static int too_large(const struct cbt_export_input *in, size_t max_bytes, struct cbt_err *err)
@@ -85,36 +84,38 @@ static int hold(struct cbt_export_input *in, struct cbt_err *err)
     size_t has = cbt_file_reader_has(&in->reader);
     if (has < in->cut.bytes)
         in->cut.bytes = has;
-    return 1;
+    return CBT_EXPORT_PIECE;
 }
 
 int cbt_export_next(struct cbt_export_input *in, size_t max_bytes, struct cbt_text *ret_piece,
                     struct cbt_err *err)
 {
     struct cbt_file_reader *r = &in->reader;
-    int rc = 1;
+    int rc = CBT_EXPORT_PIECE;
     switch (cbt_cut_next(&in->cut, r, max_bytes)) {
     case CBT_CUT_TORN:
         in->is_torn = in->waits;
         if (in->waits)
-            return 0;
+            return CBT_EXPORT_END;
         /* fallthrough */
     case CBT_CUT_PIECE:
         rc = hold(in, err);
         break;
     case CBT_CUT_TOO_LARGE:
         in->is_torn = in->waits && in->cut.kind == CBT_CUT_BUNDLE && in->cut.bytes < in->cut.need;
-        return in->is_torn ? 0 : too_large(in, max_bytes, err);
+        return in->is_torn ? CBT_EXPORT_END : too_large(in, max_bytes, err);
     case CBT_CUT_BROKEN:
         return cbt_err_set(err, CBT_EINVAL, "the gz file is broken at byte %" PRIu64 " or before it: %s",
                            r->at - r->z.avail_in, r->fault);
     case CBT_CUT_FAILED:
+        if (r->error == EAGAIN)
+            return CBT_EXPORT_LATER;
         return cbt_err_set(err, CBT_EIO, "%s", strerror(r->error));
     default:
         /* A file that has no events is one that lost them, or has none yet. */
         in->is_torn = in->waits && !in->begun;
         if (in->begun || in->waits || in->may_be_empty)
-            return 0;
+            return CBT_EXPORT_END;
         in->cut.bytes = in->cut.records = 0;
     }
     *ret_piece = (struct cbt_text){r->data + r->pos, (size_t)in->cut.bytes};
@@ -134,5 +135,10 @@ bool cbt_export_pass_too_large(struct cbt_export_input *in)
 {
     in->begun = true;
     in->records += in->cut.records;
-    return cbt_cut_pass(&in->cut, &in->reader);
+    /* It is not left half-way. */
+    bool impatient = in->reader.impatient;
+    in->reader.impatient = false;
+    bool passed = cbt_cut_pass(&in->cut, &in->reader);
+    in->reader.impatient = impatient;
+    return passed;
 }

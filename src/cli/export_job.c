@@ -110,7 +110,7 @@ static bool is_blank(struct cbt_text line)
     return i == line.len;
 }
 
-bool cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece)
+int cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece)
 {
     struct cbt_export_input *in = &job->in;
     struct cbt_err err;
@@ -123,16 +123,16 @@ bool cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cb
                 continue;
             rc = cbt_err_set(&err, CBT_EIO, "%s", strerror(in->reader.error));
         }
-        if (rc == 1 && in->cut.kind == CBT_CUT_LINES && is_blank(*ret_piece)) {
+        if (rc == CBT_EXPORT_PIECE && in->cut.kind == CBT_CUT_LINES && is_blank(*ret_piece)) {
             cbt_export_pass(in);
             continue;
         }
-        in->failed = rc < 0 || (rc == 1 && is_json(job, path, *ret_piece));
+        in->failed = rc < 0 || (rc == CBT_EXPORT_PIECE && is_json(job, path, *ret_piece));
         if (rc < 0)
             cbt_log_error("cannot read", CBT_S("file", path), CBT_S("reason", err.text),
                           CBT_I("offset", in->reader.offset));
         job->unreadable += in->failed;
-        return rc == 1 && !in->failed;
+        return in->failed ? CBT_EXPORT_END : rc;
     }
 }
 
@@ -168,7 +168,7 @@ static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *
     if (!cbt_export_job_open(job, file))
         return true;
     job->env = cbt_export_environment(job->x, file);
-    while (written && cbt_export_job_next(job, file->path, &piece)) {
+    while (written && cbt_export_job_next(job, file->path, &piece) == CBT_EXPORT_PIECE) {
         written = cbt_export_piece(job, file->path, piece);
         cbt_export_pass(in);
         show_events(job);

@@ -242,6 +242,7 @@ int cbt_export_to_sink(struct cbt_export *x)
     feed->feed.selection = &x->selection;
     feed->job.x = x;
     cbt_export_input_init(&feed->job.in);
+    feed->job.in.reader.impatient = true; /* settlements do not wait for who feeds a pipe */
     int rc = configure(x, &sink, &err);
     x->jobs = 1; /* that reads; --jobs are the workers */
     if (rc == CBT_OK && x->args->follow)

@@ -27,8 +27,8 @@ int cbt_feed_connect(void *self, struct cbt_err *err)
 
 int cbt_feed_fd(void *self)
 {
-    (void)self;
-    return -1;
+    const struct cbt_feed *feed = self;
+    return feed->fd;
 }
 
 int cbt_feed_tick(void *self, int64_t now_ns, struct cbt_err *err)
@@ -56,6 +56,7 @@ int cbt_feed_start(struct cbt_feed_run *run, const struct cbt_config *config, co
 {
     *run = (struct cbt_feed_run){
         .source = {.name = name, .type = source->type, .source = source, .own = feed}, .config = *config};
+    feed->fd = -1;
     run->config.sources = &run->source;
     run->config.source_count = 1;
     run->config.cbtap.http_listen = "";

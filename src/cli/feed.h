@@ -16,6 +16,7 @@
 struct cbt_feed {
     struct cbt_receiver *receiver;
     _Atomic bool done;                     /* everything was read, as far as it can be, and is settled */
+    int fd;                                /* to wait on for more; -1: for nothing, as at the start */
     const struct cbt_selection *selection; /* of what it reads; NULL: all */
 };
 

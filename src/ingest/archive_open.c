@@ -83,7 +83,7 @@ static bool begin(struct cbt_archive *self, const struct cbt_archive_entry *entr
     struct cbt_archive_progress progress;
     struct cbt_archive_key key = cbt_archive_key_of(stx);
     if (!cbt_file_reader_open(&self->reader, fd, stx->stx_size)) {
-        errno = self->reader.error;
+        errno = ENOMEM;
         return false;
     }
     if (!cbt_archive_checkpoint_begin(self->checkpoint, key, &progress) ||

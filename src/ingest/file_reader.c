@@ -16,11 +16,16 @@
 #define WINDOW_BITS       (15 + 16) /* gzip, and nothing else */
 #define GZIP_HEAD_BYTES   10
 
-/* What feeds standard input may have made it non-blocking. */
-static bool await_input(int fd)
+/* Whether there is something to be read from a pipe, which what feeds it may have made non-blocking. */
+static bool await_input(const struct cbt_file_reader *r)
 {
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    return poll(&wait, 1, -1) >= 0 || errno == EINTR;
+    struct pollfd wait = {.fd = r->fd, .events = POLLIN};
+    int n;
+    do
+        n = poll(&wait, 1, r->impatient ? 0 : -1);
+    while (n < 0 && errno == EINTR);
+    errno = n == 0 ? EAGAIN : errno;
+    return n > 0;
 }
 
 static size_t read_file(struct cbt_file_reader *r, uint8_t *to, size_t bytes)
@@ -31,9 +36,12 @@ static size_t read_file(struct cbt_file_reader *r, uint8_t *to, size_t bytes)
         bytes = (size_t)(r->size - r->at);
     if (bytes == 0)
         return 0;
-    do
-        n = r->size == CBT_FILE_SIZE_UNKNOWN ? read(r->fd, to, bytes) : pread(r->fd, to, bytes, (off_t)r->at);
-    while (n < 0 && (errno == EINTR || (errno == EAGAIN && await_input(r->fd))));
+    do {
+        if (r->size != CBT_FILE_SIZE_UNKNOWN)
+            n = pread(r->fd, to, bytes, (off_t)r->at);
+        else
+            n = await_input(r) ? read(r->fd, to, bytes) : -1;
+    } while (n < 0 && errno == EINTR);
     if (n < 0) {
         r->error = errno;
         return 0;
@@ -56,7 +64,7 @@ static void begin(struct cbt_file_reader *r)
 {
     r->at = r->offset = 0;
     r->pos = r->len = 0;
-    r->at_end = r->in_member = r->gzip = false;
+    r->at_end = r->in_member = r->gzip = r->looked = false;
     r->error = 0;
     r->fault = NULL;
 }
@@ -83,7 +91,6 @@ static bool begin_gzip(struct cbt_file_reader *r)
 
 bool cbt_file_reader_open(struct cbt_file_reader *r, int fd, uint64_t size)
 {
-    size_t n;
     r->fd = fd;
     r->size = size;
     begin(r);
@@ -91,15 +98,24 @@ bool cbt_file_reader_open(struct cbt_file_reader *r, int fd, uint64_t size)
     if (!r->data) {
         r->data = malloc(CBT_FILE_BUFFER_BYTES);
         r->capacity = r->data ? CBT_FILE_BUFFER_BYTES : 0;
-        r->error = r->data ? 0 : ENOMEM;
     }
-    while (r->error == 0 && r->len < GZIP_HEAD_BYTES &&
-           (n = read_file(r, r->data + r->len, IN_BYTES - r->len)) > 0)
-        r->len += n;
-    if (r->error == 0 && (!is_gzip(r->data, r->len) || begin_gzip(r)))
+    if (r->data)
         return true;
     cbt_file_reader_close(r);
     return false;
+}
+
+/* Its first bytes tell whether it is gzip. False: they cannot be read, or not yet. */
+static bool look(struct cbt_file_reader *r)
+{
+    r->error = 0;
+    while (!r->looked && r->error == 0) {
+        size_t n = read_file(r, r->data + r->len, IN_BYTES - r->len);
+        r->len += n;
+        if (r->error == 0 && (n == 0 || r->len >= GZIP_HEAD_BYTES))
+            r->looked = !is_gzip(r->data, r->len) || begin_gzip(r);
+    }
+    return r->error == 0;
 }
 
 void cbt_file_reader_close(struct cbt_file_reader *r)
@@ -199,6 +215,8 @@ static size_t more(struct cbt_file_reader *r, uint8_t *to, size_t room)
 
 bool cbt_file_reader_want(struct cbt_file_reader *r, size_t bytes)
 {
+    if (!r->looked && !look(r))
+        return false;
     if (cbt_file_reader_has(r) >= bytes || r->at_end)
         return true;
     if (r->pos > 0) {
@@ -229,6 +247,8 @@ void cbt_file_reader_skip(struct cbt_file_reader *r, size_t bytes)
 
 bool cbt_file_reader_seek(struct cbt_file_reader *r, uint64_t offset)
 {
+    if (!r->looked && !look(r))
+        return false;
     if (!r->gzip && r->size != CBT_FILE_SIZE_UNKNOWN) {
         if (offset > r->size)
             return false;
@@ -266,4 +286,5 @@ size_t cbt_file_reader_get(struct cbt_file_reader *r, uint8_t *to, size_t bytes)
 void cbt_file_reader_raw(struct cbt_file_reader *r)
 {
     begin(r);
+    r->looked = true;
 }

@@ -25,6 +25,8 @@ struct cbt_file_reader {
     int error;         /* errno: it cannot be read on for now */
     const char *fault; /* gzip: why it cannot be inflated on; NULL: nothing is wrong */
 
+    bool impatient; /* the owner's: a pipe in which there is nothing yet is not waited for; error is EAGAIN */
+    bool looked;    /* whether it is gzip */
     bool gzip;
     bool in_member;
     uint8_t *in; /* gzip: what has been read and not yet inflated lies in z */
@@ -32,7 +34,7 @@ struct cbt_file_reader {
     bool z_ready;
 };
 
-/* Takes `fd`. False: no memory, or it cannot be read (reader->error); `fd` is closed. */
+/* Takes `fd`. False: no memory; `fd` is closed. */
 bool cbt_file_reader_open(struct cbt_file_reader *reader, int fd, uint64_t size);
 void cbt_file_reader_close(struct cbt_file_reader *reader);
 void cbt_file_reader_free(struct cbt_file_reader *reader);

@@ -232,6 +232,18 @@ def test_a_sink_that_is_not_there_loses_and_removes_nothing(run, kafka, pb, tmp_
     assert "info removed files=0 kept=0\n" in said and "info settled files=0 set_aside=0\n" in said
 
 
+def test_a_pipe_that_says_nothing_does_not_hold_up_the_end(run):
+    argv = [run.binary, "export", "--to", "tcp:127.0.0.1:1", "-"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while "connected source=export" not in process.stderr.readline():
+            pass
+        process.terminate()
+        try:
+            assert process.wait(20 * run.scale.slow) == 1
+        finally:
+            process.kill()
+
+
 def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_path):
     tree = tmp_path / "tree"
     count = tree_of(pb, tree, folders=2, files=2, records=3)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From files, gz files and pipes to pieces: all of it comes, in order, cut where it may be. */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -321,6 +322,39 @@ static void a_file_that_changes_ends_where_it_was_opened(void **state)
     pb_free(&bundle);
 }
 
+static void the_impatient_do_not_wait_for_a_pipe(void **state)
+{
+    (void)state;
+    struct cbt_file_reader r = {.fd = -1, .impatient = true};
+    struct cbt_cut cut = {0};
+    struct pb bundle = {0}, gz = {0};
+    int ends[2];
+    for (unsigned i = 0; i < 2000; i++)
+        put_record(&bundle, 100, (uint8_t)(i * 31));
+    put_gzip(&gz, pb_text(&bundle));
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_true(cbt_file_reader_open(&r, ends[0], CBT_FILE_SIZE_UNKNOWN));
+    const size_t until[] = {0, 2, 9, 30, 400};
+    for (size_t i = 1; i < sizeof until / sizeof until[0]; i++) {
+        assert_int_equal(cbt_cut_next(&cut, &r, MAX_BYTES), CBT_CUT_FAILED);
+        assert_int_equal(r.error, EAGAIN);
+        size_t len = until[i] - until[i - 1];
+        assert_int_equal(write(ends[1], gz.data + until[i - 1], len), len);
+    }
+    assert_in_range(gz.len, 401, 50000); /* what a pipe takes */
+    assert_int_equal(write(ends[1], gz.data + 400, gz.len - 400), gz.len - 400);
+    assert_int_equal(cbt_cut_next(&cut, &r, MAX_BYTES), CBT_CUT_PIECE);
+    assert_memory_equal(r.data + r.pos, bundle.data, cut.bytes);
+    cbt_file_reader_skip(&r, (size_t)cut.bytes);
+    assert_int_equal(cbt_cut_next(&cut, &r, MAX_BYTES), CBT_CUT_FAILED);
+    close(ends[1]);
+    assert_int_equal(cbt_cut_next(&cut, &r, MAX_BYTES), CBT_CUT_PIECE);
+    assert_int_equal(r.offset + cut.bytes, bundle.len);
+    cbt_file_reader_free(&r);
+    pb_free(&bundle);
+    pb_free(&gz);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +365,7 @@ int main(void)
         cmocka_unit_test(broken_gzip_gives_its_whole_records_first),
         cmocka_unit_test(gzip_and_bundles_are_told_apart),
         cmocka_unit_test(a_file_that_changes_ends_where_it_was_opened),
+        cmocka_unit_test(the_impatient_do_not_wait_for_a_pipe),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
