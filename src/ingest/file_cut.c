@@ -11,14 +11,19 @@ static const uint8_t *at(const struct cbt_file_reader *r)
     return r->data + r->pos;
 }
 
-/* spec bus.md: what a bundle looks like. How long what comes out of gzip or a pipe is nobody knows yet. */
+/* How long what comes out of gzip or a pipe is nobody knows before its end. */
+static uint64_t left_of(const struct cbt_file_reader *r)
+{
+    return r->at_end ? cbt_file_reader_has(r) : cbt_file_reader_left(r);
+}
+
+/* spec bus.md: what a bundle looks like. */
 static enum cbt_cut_kind kind_of(const struct cbt_file_reader *r)
 {
     size_t has = cbt_file_reader_has(r);
     if (has < 5 || at(r)[4] != 0x0A || memcmp(at(r), "PK\3\4", 4) == 0)
         return CBT_CUT_WHOLE;
-    uint64_t left = r->at_end ? has : cbt_file_reader_left(r);
-    return cbt_le32(at(r)) <= left - 4 ? CBT_CUT_BUNDLE : CBT_CUT_WHOLE;
+    return cbt_le32(at(r)) <= left_of(r) - 4 ? CBT_CUT_BUNDLE : CBT_CUT_WHOLE;
 }
 
 /* As many whole records as are a piece. */
@@ -41,11 +46,11 @@ static bool measure(struct cbt_cut *cut, const struct cbt_file_reader *r, size_t
 static enum cbt_cut_state cut_record(struct cbt_cut *cut, struct cbt_file_reader *r, size_t max_bytes)
 {
     size_t has = cbt_file_reader_has(r);
-    uint64_t left = cbt_file_reader_left(r);
+    uint64_t left = left_of(r);
     cut->records = 1;
     cut->need = has < 4 ? 4 : UINT64_C(4) + cbt_le32(at(r));
     cut->bytes = cut->need < left ? cut->need : left;
-    if (has < cut->bytes && r->fault)
+    if (has < cut->need && r->fault)
         return CBT_CUT_BROKEN;
     if (cut->bytes > max_bytes)
         return CBT_CUT_TOO_LARGE;
@@ -60,15 +65,13 @@ static enum cbt_cut_state cut_record(struct cbt_cut *cut, struct cbt_file_reader
 
 static enum cbt_cut_state cut_whole(struct cbt_cut *cut, struct cbt_file_reader *r, size_t max_bytes)
 {
+    if (left_of(r) == CBT_FILE_SIZE_UNKNOWN && !cbt_file_reader_want(r, max_bytes + 1))
+        return CBT_CUT_FAILED;
+    if (r->fault)
+        return CBT_CUT_BROKEN;
+    uint64_t left = left_of(r);
     cut->records = 1;
-    cut->bytes = cbt_file_reader_left(r);
-    if (cut->bytes == CBT_FILE_SIZE_UNKNOWN) {
-        if (!cbt_file_reader_want(r, max_bytes + 1))
-            return CBT_CUT_FAILED;
-        if (r->fault)
-            return CBT_CUT_BROKEN;
-        cut->bytes = cbt_file_reader_has(r);
-    }
+    cut->bytes = left == CBT_FILE_SIZE_UNKNOWN ? cbt_file_reader_has(r) : left;
     cut->need = cut->bytes;
     return cut->bytes > max_bytes ? CBT_CUT_TOO_LARGE : CBT_CUT_PIECE;
 }

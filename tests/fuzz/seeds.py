@@ -6,6 +6,7 @@ usage: tests/fuzz/seeds.py FOLDER        (makes FOLDER/TARGET/NAME)
 
 The records come from proto/sensor_events.proto, so that a new member or field is seeded by being there.
 """
+import gzip
 import json
 import re
 import struct
@@ -142,6 +143,21 @@ def bundle_seeds():
     for i, (name, body) in enumerate(bodies.items()):
         for framing in range(3):
             yield f"{name}_{framing}", bytes([framing + 3 * (i % 60)]) + body
+
+
+def file_cut_seeds():
+    whole = bundle(*SMALL)
+    packed = gzip.compress(whole, mtime=0)
+    bodies = {
+        "three": whole, "empty": b"", "cut_length": whole + b"\x05\x00", "cut_record": whole + b"\xff\xff\xff\xff1",
+        "large": bundle(SMALL[0], b"\x0a" * 250, SMALL[1]), "event": SMALL[0], "zip": b"PK\x03\x04\x0a\x00\x00\x00",
+        "lines": b'{"a":1}\n\n{"b":2}\n' + b"x" * 100 + b"\nno end", "gzip": packed, "gzip_cut": packed[:-3],
+        "gzip_twice": packed + packed, "gzip_padded": packed + bytes(16), "gzip_rest": packed + b"rest",
+        "gzip_head": packed[:5], "like_gzip": b"\x1f\x8b\x08\x00\x0a\x10\x08\x04\x20\x00",
+    }
+    for name, body in bodies.items():
+        for options in range(4):
+            yield f"{name}_{options}", bytes([options]) + body
 
 
 def entry(name, content, method=8, flags=0, descriptor=0, crc_error=0, size_error=0, zip64=False):
@@ -322,8 +338,8 @@ def cb_conf_seeds():
     yield "nothing", b"=\n==\nRabbitMQUser=\n[x]\nRabbitMQUser\n"
 
 
-TARGETS = {"record": record_seeds, "bundle": bundle_seeds, "zip": zip_seeds, "notification": notification_seeds,
-           "amqp_headers": amqp_headers_seeds, "redis": redis_seeds, "config": config_seeds,
+TARGETS = {"record": record_seeds, "bundle": bundle_seeds, "file_cut": file_cut_seeds, "zip": zip_seeds,
+           "notification": notification_seeds, "amqp_headers": amqp_headers_seeds, "redis": redis_seeds, "config": config_seeds,
            "cb_conf": cb_conf_seeds}
 
 
