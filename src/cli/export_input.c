@@ -49,7 +49,8 @@ int cbt_export_open(struct cbt_export_input *in, const struct cbt_export_file *f
         return err->rc;
     }
     bool is_file = S_ISREG(in->stat.st_mode);
-    if (!file->named && !is_file) {
+    /* A named one may be a pipe, but a folder only where it has become one since the walk began. */
+    if (S_ISDIR(in->stat.st_mode) || (!file->named && !is_file)) {
         close(fd);
         return 1;
     }
