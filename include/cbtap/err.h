@@ -24,6 +24,14 @@ struct cbt_err {
     char text[CBT_ERR_TEXT_BYTES];
 };
 
+/* No error so far. Clearing all of the text would cost each event more than many a step of its way.
+ * @thread any */
+static inline void cbt_err_clear(struct cbt_err *err)
+{
+    err->rc = CBT_OK;
+    err->text[0] = '\0';
+}
+
 /* Fills `err` (may be NULL) and returns `rc`, so that `return cbt_err_set(...)` reads well. Cuts at the size.
  * @thread any */
 int cbt_err_set(struct cbt_err *err, enum cbt_rc rc, const char *fmt, ...)

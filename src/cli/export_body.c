@@ -65,7 +65,8 @@ static bool emit(struct cbt_export_job *job, const struct cbt_export_place *plac
                  const struct cbt_event *event)
 {
     struct cbt_export_count *count = &job->counts[event->type];
-    struct cbt_err err = {0};
+    struct cbt_err err;
+    cbt_err_clear(&err);
     if (!cbt_selection_takes(&job->x->selection, event)) {
         count->filtered++;
         return true;
@@ -93,7 +94,8 @@ static bool take_event(struct cbt_export_job *job, const struct cbt_export_place
         return true;
     }
     struct cbt_event event;
-    struct cbt_err err = {0};
+    struct cbt_err err;
+    cbt_err_clear(&err);
     if (cbt_decode_event(job->decoder, part->data, &job->env, &event, &part->reason, &err) != 0) {
         (*broken)++;
         leave_out(job, place, part, err.text, count);
@@ -115,7 +117,8 @@ static bool take_notification(struct cbt_export_job *job, const struct cbt_expor
     size_t cursor = 0;
     for (;;) {
         struct cbt_event event;
-        struct cbt_err err = {0};
+        struct cbt_err err;
+        cbt_err_clear(&err);
         int rc = cbt_decode_notification(job->decoder, part->data, job->x->routing_key, &cursor, &event,
                                          &part->reason, &err);
         if (rc == 0)

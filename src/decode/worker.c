@@ -119,7 +119,8 @@ static int emit(struct cbt_worker *w, const struct cbt_part *part, const struct 
         return CBT_OK;
     }
     for (unsigned i = 0; i < w->context.outlet_count; i++) {
-        struct cbt_err err = {0};
+        struct cbt_err err;
+        cbt_err_clear(&err);
         int rc = cbt_batch_add_event(&w->batch, i, event, &err);
         if (rc == CBT_EIO)
             return rc;
@@ -151,7 +152,8 @@ static int process_event(struct cbt_worker *w, struct cbt_part *part, const stru
         return CBT_OK;
     }
     struct cbt_event event;
-    struct cbt_err err = {0};
+    struct cbt_err err;
+    cbt_err_clear(&err);
     if (cbt_decode_event(w->decoder, part->data, &w->batch.frame->env, &event, &part->reason, &err) != 0) {
         (*broken)++;
         return cbt_set_aside(&w->batch, part, type, err.text);
@@ -174,7 +176,8 @@ static int process_notification(struct cbt_worker *w, struct cbt_part *part, con
     size_t cursor = 0;
     for (;;) {
         struct cbt_event event;
-        struct cbt_err err = {0};
+        struct cbt_err err;
+        cbt_err_clear(&err);
         int rc = cbt_decode_notification(w->decoder, part->data, routing_key, &cursor, &event, &part->reason,
                                          &err);
         if (rc == 0)
