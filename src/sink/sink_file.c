@@ -19,6 +19,8 @@
 #include "sink/file.h"
 
 #define RENAME_RETRY_MS 60000
+/* Where nothing has come for this share of fsync_interval_ms, whoever sends may well wait for us. */
+#define QUIET_SHARE 10
 
 struct file {
     struct writer_channel channel;
@@ -33,7 +35,7 @@ struct file {
     ino_t inode;
     uint64_t size, kept_size;     /* of the file at hand: written, settled */
     uint64_t position, confirmed; /* since the channel was opened */
-    int64_t begun_ns, synced_ns, rename_ns;
+    int64_t begun_ns, written_ns, synced_ns, rename_ns;
 };
 
 static int open_file(struct file *f, struct cbt_err *err)
@@ -84,6 +86,7 @@ static ssize_t write_batch(struct writer_channel *channel, struct writer_batch *
     }
     f->size += (uint64_t)n;
     f->position += (uint64_t)n;
+    f->written_ns = cbt_now_ns();
     return n;
 }
 
@@ -106,10 +109,12 @@ static int confirm(struct writer_channel *channel, uint64_t *ret_position, int *
                    struct cbt_err *err)
 {
     struct file *f = (struct file *)channel;
-    int64_t now = cbt_now_ns(),
-            due = f->synced_ns + (int64_t)f->options->fsync_interval_ms * WRITER_NS_PER_MS;
+    int64_t now = cbt_now_ns(), interval = (int64_t)f->options->fsync_interval_ms * WRITER_NS_PER_MS;
+    int64_t due = f->synced_ns + interval, quiet = f->written_ns + interval / QUIET_SHARE;
     int rc = CBT_OK;
-    if (!f->sync || f->sync_always || now >= due)
+    if (quiet < due)
+        due = quiet;
+    if (!f->sync || !f->regular || f->sync_always || now >= due)
         rc = sync_file(f, now, err);
     *ret_position = f->confirmed;
     *ret_again_ms = due > now ? (int)((due - now) / WRITER_NS_PER_MS) + 1 : 0;

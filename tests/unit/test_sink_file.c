@@ -77,6 +77,36 @@ static void interval_settles_nothing_before_the_sync(void **state)
     bed_frame_free(frame);
 }
 
+/* All that may be in flight is: nothing more comes before something is settled. */
+static void who_waits_for_the_sync_need_not_wait_for_the_interval(void **state)
+{
+    (void)state;
+    struct bed *bed = new_bed("interval");
+    bed->config.file.fsync_interval_ms = 10000;
+    struct bed_frame *frame = bed_frame_new(10, 0, 0, 100);
+    bed_open(bed);
+    int64_t begun_ns = cbt_now_ns();
+    bed_submit(bed, frame);
+    bed_await_settled(bed, 1);
+    assert_in_range((cbt_now_ns() - begun_ns) / 1000000, 1000, 8000);
+    bed_free(bed);
+    bed_frame_free(frame);
+}
+
+static void a_device_has_what_was_written(void **state)
+{
+    (void)state;
+    struct bed *bed = new_bed("interval");
+    bed->config.file.path = "/dev/null";
+    bed->config.file.fsync_interval_ms = 3600000;
+    struct bed_frame *frame = bed_frame_new(10, 0, 0, 100);
+    bed_open(bed);
+    bed_submit(bed, frame);
+    bed_await_settled(bed, 1);
+    bed_free(bed);
+    bed_frame_free(frame);
+}
+
 /* RLIMIT_FSIZE is a disk that is full: what fits is there, whole; the rest comes when there is room. */
 static void a_full_disk_is_waited_for(void **state)
 {
@@ -361,6 +391,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_in_order_and_settles),
         cmocka_unit_test(interval_settles_nothing_before_the_sync),
+        cmocka_unit_test(who_waits_for_the_sync_need_not_wait_for_the_interval),
+        cmocka_unit_test(a_device_has_what_was_written),
         cmocka_unit_test(a_full_disk_is_waited_for),
         cmocka_unit_test(rotates_by_size),
         cmocka_unit_test(rotates_by_time_and_leaves_an_empty_file_alone),
