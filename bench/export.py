@@ -81,6 +81,14 @@ def spread(values, digits):
     return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
+def print_table(measured):
+    """Of each row's rounds: events a second, microseconds an event, megabytes a second."""
+    print("| | events/s | processor time an event, µs | MB/s |\n|---|---|---|---|")
+    for name, values in measured.items():
+        rate, cost, throughput = zip(*values)
+        print(f"| {name} | {spread(rate, 0)} | {spread(cost, 2)} | {spread(throughput, 0)} |")
+
+
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine())
@@ -124,10 +132,7 @@ def main():
                 if not said:
                     sys.exit(f"{name}: not {count} events: {done.stdout} {done.stderr}")
                 measured[name].append((count / wall, 1e6 * processor / count, len(paths) * file_bytes * count / of_all / wall / 1e6))
-        print("| | events/s | processor time an event, µs | MB/s |\n|---|---|---|---|")
-        for name, values in measured.items():
-            rate, cost, throughput = zip(*values)
-            print(f"| {name} | {spread(rate, 0)} | {spread(cost, 2)} | {spread(throughput, 0)} |")
+        print_table(measured)
 
 
 if __name__ == "__main__":
