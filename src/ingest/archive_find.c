@@ -194,6 +194,9 @@ static void end_scan(struct cbt_archive *self, int64_t now_ns)
     cbt_archive_queue_seal(&self->queue);
     cbt_archive_checkpoint_scan_ends(self->checkpoint, self->scan.unreadable == 0);
     self->scan_took_ns = now_ns - self->scan_began_ns;
+    cbt_log_debug("the archive was looked through", CBT_S("source", self->config->name),
+                  CBT_I("entries", self->scan.entries), CBT_I("files_waiting", self->queue.count),
+                  CBT_I("milliseconds", self->scan_took_ns / NS_PER_MS));
     tell_findings(self);
     int64_t gap_ns = SCAN_SHARE * self->scan_took_ns;
     int64_t rescan_ns = (int64_t)archive->rescan_ms * NS_PER_MS;
