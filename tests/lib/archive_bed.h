@@ -115,6 +115,14 @@ static inline void bed_open(struct bed *bed)
         fail_msg("%s", err.text);
 }
 
+/* What the source is inside. */
+static inline struct cbt_archive *bed_archive(const struct bed *bed)
+{
+    if (!bed->source)
+        abort();
+    return bed->source;
+}
+
 /* Reads until there is no more to do for now. */
 static inline void bed_read(struct bed *bed)
 {

@@ -400,9 +400,8 @@ static void a_checkpoint_that_cannot_be_written_stops_nothing(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
     bed_settle(bed, 0, 1);
     struct cbt_err err = {0};
-    assert_true(cbt_archive_checkpoint_dirty(((struct cbt_archive *)bed->source)->checkpoint));
-    assert_int_equal(cbt_archive_checkpoint_write(((struct cbt_archive *)bed->source)->checkpoint, &err),
-                     CBT_EIO);
+    assert_true(cbt_archive_checkpoint_dirty(bed_archive(bed)->checkpoint));
+    assert_int_equal(cbt_archive_checkpoint_write(bed_archive(bed)->checkpoint, &err), CBT_EIO);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     capture_begin(&captured);
     bed_checkpoint(bed);
@@ -472,7 +471,7 @@ static void what_vanishes_does_not_hold_up_a_turn(void **state)
         bed_write(bed, path, bundle, 0);
     }
     bed_open(bed);
-    struct cbt_archive *archive = bed->source;
+    struct cbt_archive *archive = bed_archive(bed);
     while (archive->queue.count < 1000 || archive->queue.filling)
         assert_true(cbt_archive_find(archive, cbt_now_ns(), &err) == 1);
     snprintf(folder, sizeof folder, "%s/7", bed->tree);
@@ -497,7 +496,7 @@ static void a_file_that_is_changed_while_it_is_read_comes_again_whole(void **sta
     struct captured captured;
     bed_write(bed, "7/a.log", bundle, 1);
     bed_open(bed);
-    struct cbt_archive *archive = bed->source;
+    struct cbt_archive *archive = bed_archive(bed);
     bed->receiver.room = 1;
     bed_read(bed);
     bed_settle(bed, 0, 1);
@@ -610,7 +609,7 @@ static void what_cannot_be_read_is_told_once_and_tried_again(void **state)
         snprintf(path, sizeof path, "%s/7/%c.log", bed->tree, 'a' + (int)i);
         assert_int_equal(chmod(path, 0600), 0);
     }
-    ((struct cbt_archive *)bed->source)->rescan_at_ns = 0;
+    bed_archive(bed)->rescan_at_ns = 0;
     bed_read(bed);
     assert_int_equal(bed->receiver.count, 4);
     bed_free_text(bundle);
@@ -628,7 +627,7 @@ static void many_files_take_several_scans(void **state)
         bed_write(bed, path, bundle, 10000 - (time_t)i);
     }
     bed_open(bed);
-    struct cbt_archive *archive = bed->source;
+    struct cbt_archive *archive = bed_archive(bed);
     archive->queue.entries_max = 64;
     bed_read(bed);
     assert_int_equal(bed->receiver.count, 1000);
@@ -663,7 +662,7 @@ static void very_many_files_take_little_memory(void **state)
     }
     size_t before = mallinfo2().uordblks, most = 0, read = 0;
     bed_open(bed);
-    struct cbt_archive *archive = bed->source;
+    struct cbt_archive *archive = bed_archive(bed);
     while (read < FILES) {
         bed->receiver.room = BED_FRAMES_MAX;
         bed_read(bed);
