@@ -64,7 +64,7 @@ struct cbt_archive {
     int64_t scan_began_ns, scan_took_ns;
     int64_t rescan_at_ns; /* 0: at once; INT64_MAX: never */
     bool finished;        /* without follow: there is nothing more to do */
-    bool failed;          /* a file was let go since the last scan */
+    bool failed;          /* a file was let go, or has not left, since the last scan */
     bool symlinks_told, unreadable_told, watch_told;
 
     struct cbt_file_reader reader;

@@ -209,7 +209,10 @@ static void end_scan(struct cbt_archive *self, int64_t now_ns)
 static void tell_finished(struct cbt_archive *self, int64_t now_ns)
 {
     bool idle = self->queue.count == 0 && !self->reading && !self->oldest;
-    /* A file that was let go comes again after rescan_ms, with or without follow. */
+    if (idle && self->pending_count > 0)
+        cbt_archive_tick_checkpoint(self, INT64_MAX);
+    /* A file that was let go, or could not be removed or moved, comes again after rescan_ms, with or without
+     * follow. */
     if (idle && self->failed && self->rescan_at_ns == INT64_MAX)
         cbt_archive_rescan_by(self, now_ns + (int64_t)self->config->archive.rescan_ms * NS_PER_MS);
     if (!idle || self->rescan_at_ns != INT64_MAX || self->finished)

@@ -182,6 +182,7 @@ static void do_pending(struct cbt_archive *self)
                           CBT_S("reason", err.text));
         }
         failures += rc < 0;
+        self->failed = self->failed || rc < 0;
         free(p->path);
     }
     /* Told again when it has worked in between. */

@@ -339,6 +339,41 @@ static void a_file_leaves_when_all_of_it_is_settled(void **state)
     bed_free_text(bundle);
 }
 
+/* Here since something is in its way; without follow no scan was due any more. */
+static void what_cannot_be_moved_is_tried_again(void **state)
+{
+    struct bed *bed = *state;
+    struct cbt_text bundle = bed_bundle(3, 50);
+    struct captured captured;
+    char path[256];
+    bed->config.archive.after = bed->move;
+    bed_write(bed, "7/a.log", bundle, 1);
+    bed_write(bed, "../moved/7", bundle, 1);
+    bed_open(bed);
+    bed_read(bed);
+    bed_settle(bed, 0, 1);
+    capture_begin(&captured);
+    bed_read(bed);
+    char *said = capture_end(&captured);
+    assert_non_null(strstr(said, "error delivered, but cannot be removed or moved"));
+    assert_null(strstr(said, "there is nothing more to do"));
+    free(said);
+    assert_true(bed_has(bed, "7/a.log"));
+
+    snprintf(path, sizeof path, "%s/moved/7", bed->dir);
+    assert_int_equal(unlink(path), 0);
+    assert_true(bed_archive(bed)->rescan_at_ns != INT64_MAX);
+    bed_archive(bed)->rescan_at_ns = 0;
+    capture_begin(&captured);
+    bed_read(bed);
+    said = capture_end(&captured);
+    assert_non_null(strstr(said, "there is nothing more to do"));
+    free(said);
+    assert_true(bed_has(bed, "../moved/7/a.log") && !bed_has(bed, "7/a.log"));
+    assert_int_equal(bed->receiver.count, 1);
+    bed_free_text(bundle);
+}
+
 static void a_file_that_was_changed_is_not_removed(void **state)
 {
     struct bed *bed = *state;
@@ -775,6 +810,7 @@ int main(void)
         TEST(gzip_is_inflated_and_goes_on_where_it_was),
         TEST(broken_gzip_is_a_dead_letter),
         TEST(a_file_leaves_when_all_of_it_is_settled),
+        TEST(what_cannot_be_moved_is_tried_again),
         TEST(a_file_that_was_changed_is_not_removed),
         TEST(what_was_delivered_before_a_crash_is_removed_after_it),
         TEST(a_checkpoint_that_cannot_be_written_stops_nothing),
