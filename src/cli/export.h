@@ -281,6 +281,8 @@ bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_fil
 /* The next piece of it, until cbt_export_pass: CBT_EXPORT_PIECE or _LATER; CBT_EXPORT_END: there are no more,
  * or it cannot be read on, which is said; then it is to be closed. */
 int cbt_export_job_next(struct cbt_export_job *job, const char *path, struct cbt_text *ret_piece);
+/* Says that it was asked to stop amid the file. */
+void cbt_export_job_tell_stopped(const struct cbt_export_job *job, const char *path);
 /* Closes it, and says how far it was taken. */
 struct cbt_export_reached cbt_export_job_close(struct cbt_export_job *job);
 

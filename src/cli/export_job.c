@@ -60,7 +60,9 @@ static bool resume(struct cbt_export_job *job)
     in->records = from.records;
     in->left_out = from.left_out;
     in->begun = from.bytes > 0;
-    return from.bytes == 0 || cbt_file_reader_seek(r, from.bytes);
+    if (from.bytes > 0)
+        (void)cbt_file_reader_seek(r, from.bytes); /* it has so many */
+    return true;
 }
 
 bool cbt_export_job_open(struct cbt_export_job *job, const struct cbt_export_file *file)
@@ -149,6 +151,12 @@ struct cbt_export_reached cbt_export_job_close(struct cbt_export_job *job)
     return reached;
 }
 
+void cbt_export_job_tell_stopped(const struct cbt_export_job *job, const char *path)
+{
+    cbt_log_warning("stopped amid a file: what is behind the offset was not read", CBT_S("file", path),
+                    CBT_I("offset", job->in.reader.offset));
+}
+
 /* For the progress. */
 static void show_events(struct cbt_export_job *job)
 {
@@ -164,20 +172,25 @@ static bool take_file(struct cbt_export_job *job, const struct cbt_export_file *
     struct cbt_export_input *in = &job->in;
     struct cbt_export_follow *follow = job->x->follow;
     struct cbt_text piece;
-    bool written = true;
+    bool written = true, at_end = false;
     if (!cbt_export_job_open(job, file))
         return true;
     job->env = cbt_export_environment(job->x, file);
-    while (written && cbt_export_job_next(job, file->path, &piece) == CBT_EXPORT_PIECE) {
+    while (written && !cbt_export_follow_stopped()) {
+        at_end = cbt_export_job_next(job, file->path, &piece) == CBT_EXPORT_END;
+        if (at_end)
+            break;
         written = cbt_export_piece(job, file->path, piece);
         cbt_export_pass(in);
         show_events(job);
     }
+    if (written && !at_end)
+        cbt_export_job_tell_stopped(job, file->path);
     struct cbt_export_identity identity = cbt_export_identity_of(&in->stat);
     struct cbt_export_reached reached = cbt_export_job_close(job);
-    if (follow)
+    if (follow && at_end)
         cbt_export_follow_end(follow, &identity, &reached);
-    if (written && job->x->args->remove && !in->left_out && !in->failed && !in->is_torn)
+    if (at_end && job->x->args->remove && !in->left_out && !in->failed && !in->is_torn)
         cbt_export_note_done(job, file);
     return written;
 }

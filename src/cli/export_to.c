@@ -221,8 +221,7 @@ static int run_pipeline(struct cbt_export *x, const char *sink, struct cbt_expor
     cbt_export_progress_end(progress);
     ret_outcome->ended = cbt_feed_stop(&run, "stopped with events in flight") && ended;
     if (feed->file != NULL)
-        cbt_log_warning("stopped amid a file: what is behind the offset was not read",
-                        CBT_S("file", feed->file->path), CBT_I("offset", feed->job.in.reader.offset));
+        cbt_export_job_tell_stopped(&feed->job, feed->file->path);
     count_events(ret_outcome, run.pipeline);
     cbt_feed_free(&run);
     return CBT_OK;

@@ -274,6 +274,22 @@ def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_p
     assert said.endswith("error files end amid a record, which is left out files=1\n"), said
 
 
+def test_follow_ends_amid_a_large_file(run, pb, tmp_path):
+    large = tmp_path / "large"
+    fleet = Fleet(pb, sensors=1)
+    large.write_bytes(fleet.bundle(100, run.scale(20000)))
+    argv = [run.binary, "export", "--follow", "--remove", str(large)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        first = os.read(process.stdout.fileno(), 1).decode()
+        process.terminate()  # it waits for the pipe
+        out, said = process.communicate(timeout=60 * run.scale.slow)
+    lines = (first + out).splitlines()
+    assert process.returncode == 0, said
+    assert "warning stopped amid a file" in said and f"events={len(lines)} " in said, said
+    assert 0 < len(lines) < fleet.total and all(json.loads(line) for line in lines)
+    assert large.exists()
+
+
 def test_follow_says_once_that_a_folder_cannot_be_read_until_it_could_be(run, pb, tmp_path):
     tree = tmp_path / "tree"
     count = tree_of(pb, tree, folders=2, files=1, records=1)
