@@ -68,7 +68,10 @@ class Trial:
         return self.daemon
 
     def load(self, events, rate=None, options=(), shape="bundle", where=None):
-        """Begins a load that goes on where the last one ended. Persistent and confirmed: the broker has it for good."""
+        """Begins a load that goes on where the last one ends, for which it waits: two at once have no order between them.
+        Persistent and confirmed: the broker has it for good."""
+        if self.loads:
+            self.loads[-1].finish()
         if where is None:
             where = ["--amqp", self.rabbitmq.url, "--persistent", "--confirm"]
         rate = rate or self.rate
