@@ -120,10 +120,10 @@ class Trial:
         """Enters a context manager that ends with the trial; what that yields."""
         return self.contexts.enter_context(context)
 
-    def recovers(self, since):
-        """Waits until events flow again; `since` is when the service was back."""
-        flowed = self.under_load(self.sampler.flows_after(since))
-        self.recovered(until(flowed, FLOW_TIMEOUT_S * self.bed.scale.slow, "deliveries to go on"))
+    def recovers(self, since, more=True):
+        """Waits until events flow again; `since` is when the service was back. More: as of wait_flow."""
+        flows = self.sampler.flows_after(since)
+        self.recovered(until(self.under_load(flows) if more else flows, FLOW_TIMEOUT_S * self.bed.scale.slow, "deliveries to go on"))
 
     def recovered(self, seconds):
         self.faults += 1
