@@ -45,6 +45,12 @@ struct cbt_environment cbt_export_environment(const struct cbt_export *x, const 
     return env;
 }
 
+/* A bundle of which the first record is not whole yet. */
+static bool may_become_bundle(struct cbt_text head)
+{
+    return head.len < 5 || (head.data[4] == 0x0A && memcmp(head.data, "PK\3\4", 4) != 0);
+}
+
 /* With --follow, from where on it is new. False: there is nothing. */
 static bool resume(struct cbt_export_job *job)
 {
@@ -53,8 +59,10 @@ static bool resume(struct cbt_export_job *job)
     struct cbt_export_reached from;
     /* For its kind; what is wrong comes again. */
     (void)cbt_cut_next(&in->cut, r, job->x->config->cbtap.frame_max_bytes);
-    in->waits = !r->gzip && in->cut.kind != CBT_CUT_WHOLE;
     struct cbt_text head = {r->data + r->pos, cbt_file_reader_has(r)};
+    if (in->cut.kind == CBT_CUT_WHOLE && !r->gzip && may_become_bundle(head))
+        in->cut.kind = CBT_CUT_BUNDLE;
+    in->waits = !r->gzip && in->cut.kind != CBT_CUT_WHOLE;
     if (!cbt_export_follow_begin(job->x->follow, &in->stat, head, in->waits, &from))
         return false;
     in->records = from.records;

@@ -255,11 +255,16 @@ def test_follow_takes_what_is_new_or_grows_once_and_ends_in_order(run, pb, tmp_p
 
         await_events(count)
         growing, record = tree / "100" / "growing", bundle_of([fleet.record(100)])
-        growing.write_bytes(record + record[:7])  # half a record waits for the rest
+        begun = tree / "100" / "begun"
+        begun.write_bytes(record[:9])  # half a record waits for the rest
+        growing.write_bytes(record + record[:7])
         assert len(await_events(1)) == 1
         with growing.open("ab") as f:
             f.write(record[7:] + record)
         assert len(await_events(2)) == 2
+        with begun.open("ab") as f:
+            f.write(record[9:])
+        assert len(await_events(1)) == 1
         (tree / "102").mkdir()
         (tree / "aside").write_bytes(bundle_of([fleet.record(102) for _ in range(5)]))
         (tree / "aside").rename(tree / "102" / "moved")
