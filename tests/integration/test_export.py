@@ -307,8 +307,8 @@ def test_follow_says_once_that_a_folder_cannot_be_read_until_it_could_be(run, pb
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         def await_round(directory):
             """A new file there is found by a round that is begun after this."""
-            (directory / "new").write_bytes(bundle_of([fleet.record(100)]))
-            (directory / "new").rename(directory / f"{time.monotonic_ns()}.log")
+            (tmp_path / "new").write_bytes(bundle_of([fleet.record(100)]))
+            (tmp_path / "new").rename(directory / f"{time.monotonic_ns()}.log")
             process.stdout.readline()
 
         for _ in range(count):
