@@ -7,7 +7,6 @@
 #ifndef CBTAP_ARENA_H
 #define CBTAP_ARENA_H
 
-#include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,7 +33,6 @@ struct cbt_arena {
     size_t used;
     size_t committed; /* the most that was used since pages were given back */
     bool exhausted;   /* an allocation failed since the last reset */
-    ProtobufCAllocator allocator;
 };
 
 /* Takes the address space, no pages. CBT_ENOMEM where there is none. @thread main */

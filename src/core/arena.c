@@ -6,17 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static void *pb_alloc(void *arena, size_t bytes)
-{
-    return cbt_arena_alloc(arena, bytes);
-}
-
-static void pb_free(void *arena, void *memory)
-{
-    (void)arena;
-    (void)memory;
-}
-
 int cbt_arena_init(struct cbt_arena *arena, size_t max_bytes, struct cbt_err *err)
 {
     void *base = mmap(NULL, max_bytes + CBT_ARENA_SLACK_BYTES, PROT_READ | PROT_WRITE,
@@ -24,9 +13,7 @@ int cbt_arena_init(struct cbt_arena *arena, size_t max_bytes, struct cbt_err *er
     if (base == MAP_FAILED)
         return cbt_err_set(err, CBT_ENOMEM, "no address space for an arena of %zu bytes: %s", max_bytes,
                            strerror(errno));
-    *arena = (struct cbt_arena){.base = base,
-                                .capacity = max_bytes,
-                                .allocator = {.alloc = pb_alloc, .free = pb_free, .allocator_data = arena}};
+    *arena = (struct cbt_arena){.base = base, .capacity = max_bytes};
     ASAN_POISON_MEMORY_REGION(base, max_bytes + CBT_ARENA_SLACK_BYTES);
     return CBT_OK;
 }

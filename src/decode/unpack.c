@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See unpack.h. A row of a table has six bytes, where a descriptor's field has 72: those of one message lie
+ * See unpack.h. A row of a table has eight bytes, where a descriptor's field has 72: those of one message lie
  * in a few cache lines, and its field is found by its number without a search.
  *
  * No message is within itself, which bounds the recursion by the schema's depth; making the tables checks it.
