@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "cbtap/clock.h"
 #include "cbtap/log.h"
@@ -149,14 +150,14 @@ bool cbt_export_follow_wants(struct cbt_export_follow *follow, const struct stat
     return true;
 }
 
-/* FNV-1a of a file's first bytes: file systems give the number of a removed file to the next one at once,
+/* A hash of a file's first bytes: file systems give the number of a removed file to the next one at once,
  * which begins otherwise, by the time of its first event if by nothing else. */
 static uint32_t head_of(struct cbt_text head, int64_t bytes)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < head.len && (int64_t)i < bytes && i < HEAD_BYTES; i++)
-        hash = (hash ^ head.data[i]) * 0x100000001b3u;
-    return (uint32_t)(hash ^ hash >> 32);
+    size_t len = head.len < HEAD_BYTES ? head.len : HEAD_BYTES;
+    if (bytes < (int64_t)len)
+        len = bytes > 0 ? (size_t)bytes : 0;
+    return (uint32_t)XXH3_64bits(head.data, len);
 }
 
 /* Its place in the table; NULL: no memory. Under the lock. */

@@ -5,16 +5,10 @@
  * not be said.
  */
 #include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
 
 #include "cli/export.h"
-
-static uint64_t hash_of(const char *path)
-{
-    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
-    for (; *path; path++)
-        hash = (hash ^ (uint8_t)*path) * 0x100000001b3u;
-    return hash;
-}
 
 static int compare(const void *a, const void *b)
 {
@@ -37,7 +31,7 @@ static void note(struct cbt_export_told *told, uint64_t path)
 
 bool cbt_export_told_first(struct cbt_export_told *told, const char *path)
 {
-    uint64_t hash = hash_of(path);
+    uint64_t hash = XXH3_64bits(path, strlen(path));
     pthread_mutex_lock(&told->lock);
     bool first = told->before_count == 0 ||
                  bsearch(&hash, told->before, told->before_count, sizeof hash, compare) == NULL;
