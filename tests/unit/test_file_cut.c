@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 #include <sys/mman.h>
-#include <zlib.h>
 
+#include "gzip.h"
 #include "ingest/file_cut.h"
 #include "pb_build.h"
 
@@ -49,19 +49,9 @@ static void *feed(void *arg)
 
 static void put_gzip(struct pb *out, struct cbt_text text)
 {
-    z_stream z = {0};
-    assert_int_equal(deflateInit2(&z, 1, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    size_t room = deflateBound(&z, text.len);
-    uint8_t *packed = malloc(room);
-    assert_non_null(packed);
-    z.next_in = (uint8_t *)(uintptr_t)text.data;
-    z.avail_in = (unsigned)text.len;
-    z.next_out = packed;
-    z.avail_out = (unsigned)room;
-    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    pb_raw(out, packed, z.total_out);
-    deflateEnd(&z);
-    free(packed);
+    struct cbt_text packed = gzipped(text, 1);
+    pb_raw(out, packed.data, packed.len);
+    free((void *)(uintptr_t)packed.data);
 }
 
 static void open_input(struct input *in, struct cbt_text text, enum way way)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The archive source: which files it takes and in what order, how it cuts them, what a crash repeats. */
 #include "archive_bed.h"
+#include "gzip.h"
 
 #include <malloc.h>
-#include <zlib.h>
 
 static void oldest_first_and_the_last_folder_is_the_sensor(void **state)
 {
@@ -196,22 +196,6 @@ static void what_cannot_be_kept_is_not_delivered(void **state)
     assert_false(bed_has(bed, "7/a.log"));
     bed_free_text(large);
     bed_free_text(small);
-}
-
-static struct cbt_text gzipped(struct cbt_text text, int level)
-{
-    z_stream z = {0};
-    assert_int_equal(deflateInit2(&z, level, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
-    size_t room = deflateBound(&z, text.len);
-    uint8_t *out = malloc(room);
-    assert_non_null(out);
-    z.next_in = (uint8_t *)(uintptr_t)text.data;
-    z.avail_in = (unsigned)text.len;
-    z.next_out = out;
-    z.avail_out = (unsigned)room;
-    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-    deflateEnd(&z);
-    return (struct cbt_text){out, z.total_out};
 }
 
 static void gzip_is_inflated_and_goes_on_where_it_was(void **state)
