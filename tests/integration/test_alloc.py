@@ -111,6 +111,8 @@ def drive(tap, allocations, rounds, exhaustive):
         print("a round allocates at", sorted({allocations.where(number).split("(", 1)[1] for number in numbers}))
     for number in numbers:
         one_round(tap, allocations, rounds, number)
+    # A round may end before it comes to its allocation, which would then be one of what the test asks for next.
+    allocations.fail(0)
     return len(numbers)
 
 
