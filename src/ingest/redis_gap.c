@@ -95,7 +95,7 @@ static enum cbt_gap_reason judge(const struct cbt_redis *self, const char *info,
 void cbt_redis_gap_ask(struct cbt_redis *self)
 {
     const char *argv[] = {"INFO"};
-    redisReply *reply = redisCommandArgv(self->conn, 1, argv, NULL);
+    redisReply *reply = cbt_redis_ask(self->conn, 1, argv, NULL);
     const char *info = reply && reply->type == REDIS_REPLY_STRING ? reply->str : "";
     const char *id = value_of(info, "run_id");
     char run_id[sizeof self->run_id] = "";
