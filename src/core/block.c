@@ -2,7 +2,7 @@
 /* Blocks and the budget: see block.h. */
 #include "cbtap/block.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #include "cbtap/ring.h"
 
@@ -73,6 +73,19 @@ void cbt_budget_give(struct cbt_budget *budget, enum cbt_account account, size_t
     atomic_fetch_sub_explicit(&budget->used_bytes[account], bytes, memory_order_relaxed);
 }
 
+/* Not malloc's: among the small pieces of memory that live as long as a delivery, its heap would go to
+ * pieces, and what is given back to it would stay with the process. */
+static struct cbt_block *map_block(size_t bytes)
+{
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return block != MAP_FAILED ? block : NULL;
+}
+
+static void unmap_block(struct cbt_block *block, size_t bytes)
+{
+    munmap(block, bytes);
+}
+
 void cbt_block_pool_init(struct cbt_block_pool *pool, struct cbt_budget *budget, enum cbt_account account,
                          size_t block_bytes, unsigned cached_max)
 {
@@ -89,13 +102,13 @@ void cbt_block_pool_free(struct cbt_block_pool *pool)
     cbt_block_close(pool);
     while (pool->spare != NULL) {
         struct cbt_block *next = pool->spare->next;
-        free(pool->spare);
+        unmap_block(pool->spare, pool->block_bytes);
         pool->spare = next;
     }
     ck_stack_entry_t *entry = ck_stack_batch_pop_upmc(&pool->returned);
     while (entry != NULL) {
         ck_stack_entry_t *next = entry->next;
-        free(block_of(entry));
+        unmap_block(block_of(entry), pool->block_bytes);
         entry = next;
     }
 }
@@ -140,7 +153,7 @@ bool cbt_block_open(struct cbt_block_pool *pool, size_t bytes, bool force)
         return false;
     struct cbt_block *block = size == pool->block_bytes ? take_cached(pool) : NULL;
     if (block == NULL)
-        block = malloc(size);
+        block = map_block(size);
     if (block == NULL) {
         cbt_budget_give(pool->budget, pool->account, size);
         return false;
@@ -183,7 +196,7 @@ void cbt_block_unref(struct cbt_block *block)
     } else {
         if (size == pool->block_bytes)
             atomic_fetch_sub_explicit(&pool->cached, 1, memory_order_relaxed);
-        free(block);
+        unmap_block(block, size);
     }
     /* Last, so that what the budget says free is free: the pool outlives every charge on it. */
     cbt_budget_give(pool->budget, pool->account, size);
