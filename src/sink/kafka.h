@@ -249,6 +249,8 @@ struct kafka_limits {
 /* A configuration with all properties set, for rd_kafka_new; NULL: err says which key is at fault. */
 rd_kafka_conf_t *kafka_conf_new(const struct cbt_sink_config *config, enum kafka_role role,
                                 const struct kafka_limits *limits, struct cbt_err *err);
+/* Broker threads of what is made with it sleep where they would spin: kafka_pause.c. */
+void kafka_conf_add_pause(rd_kafka_conf_t *conf);
 int kafka_check(const struct cbt_sink_config *config, const struct cbt_options_cbtap *options,
                 struct cbt_err *err);
 /* Only what librdkafka judges: the properties as a whole, and the files that they name. @thread main */

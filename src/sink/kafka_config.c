@@ -196,6 +196,7 @@ rd_kafka_conf_t *kafka_conf_new(const struct cbt_sink_config *config, enum kafka
         return NULL;
     }
     rd_kafka_conf_set_log_cb(conf, kafka_log_cb);
+    kafka_conf_add_pause(conf);
     return conf;
 }
 

@@ -84,3 +84,27 @@ def test_idle_costs_next_to_nothing(run, rabbitmq, redis, kafka, pb):
     used_s = after("process_cpu_seconds_total") - before("process_cpu_seconds_total")
     assert used_s < 0.002 * idle_s, f"{used_s} s of {idle_s} s"
     assert after("cbtap_source_connects_total") == 2
+
+
+@pytest.mark.without("address", "thread")
+def test_waiting_for_kafka_costs_little(run, rabbitmq, kafka, pb):
+    """With batches under way and more behind them, Kafka silent: under 5 % of a processor."""
+    fleet = Fleet(pb, sensors=16)
+    tap = run.tap(kafka, rabbitmq).start()
+    kafka.pause()
+    try:
+        with Publisher(rabbitmq) as publisher:
+            for frames in (16, 32):
+                for sensor in fleet.sensors:
+                    publisher.raw(fleet.bundle(sensor, 10), {"sensorId": sensor})
+                tap.wait(lambda m, frames=frames: m("cbtap_inflight_events") == 10 * frames)
+        before = tap.metrics()
+        waiting_s = 5
+        time.sleep(waiting_s)  # what is measured, not a wait for something
+        after = tap.metrics()
+    finally:
+        kafka.resume()
+    used_s = after("process_cpu_seconds_total") - before("process_cpu_seconds_total")
+    assert used_s < 0.05 * waiting_s, f"{used_s} s of {waiting_s} s"
+    tap.wait_rest(frames=32)
+    fleet.check(kafka.records(run.topic))
