@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Runs the cbtap daemon for a test: writes its configuration, follows its log, reads its metrics."""
+import http.client
 import os
 import re
 import signal
@@ -170,13 +171,13 @@ class Cbtap:
                      lambda: f"a line with {pattern!r} in the log:\n{tail(self.log_path, 60)}")
 
     def get(self, path):
-        """Status and text of its HTTP listener's answer; (0, reason) where there is none."""
+        """Status and text of its HTTP listener's answer; (0, reason) where there is none, or no whole one."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10 * self.slow) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as e:
             return e.code, e.read().decode()
-        except OSError as e:
+        except (OSError, http.client.HTTPException) as e:
             return 0, str(e)
 
     def metrics(self):
