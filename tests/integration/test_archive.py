@@ -150,7 +150,7 @@ def test_remove_takes_away_what_is_delivered_and_nothing_else(run, kafka, tree, 
 
 def test_follow_takes_what_appears_grows_and_is_renamed_in(run, kafka, tree, pb):
     fleet = events.Fleet(pb, sensors=3)
-    tap = archive(run, kafka, tree, follow="true", quiet_ms=1000, after=f"move:{run.directory / 'done'}").start()
+    tap = archive(run, kafka, tree, follow="true", quiet_ms=5000, after=f"move:{run.directory / 'done'}").start()
     (tree / "100").mkdir()
     (tree / "100" / "a.log").write_bytes(fleet.bundle(100, 5))
     aside = run.directory / "b.log"
