@@ -47,8 +47,7 @@ build() {
 
 # $1: preset, $2: label; the output of CTest, shown where a test failed.
 run_tests() {
-  local junit=build/$1/junit-$2.xml log=build/$1/tests-$2.log parallel=$jobs status=0
-  if [ "$2" = integration ]; then parallel=3; fi # they wait most of the time
+  local junit=build/$1/junit-$2.xml log=build/$1/tests-$2.log parallel=$((jobs + 1)) status=0 # many wait most of the time
   rm -f "$junit"
   ctest --preset "$1" -L "^$2\$" -j "$parallel" --no-tests=error --output-on-failure --output-junit "$PWD/$junit" \
     --test-output-size-passed 1000000 --test-output-size-failed 1000000 > "$log" 2>&1 || status=$?
