@@ -76,10 +76,9 @@ def send_marker(tap, rabbitmq, pb):
 
 
 def wait_drained(tap, rabbitmq, pb):
-    """Waits until all that was published has gone through; asserts the balance; returns the scrape."""
-    metrics = tap.wait(send_marker(tap, rabbitmq, pb), what="all that was published to go through")
-    metrics.assert_balance_at_rest()
-    return metrics
+    """Waits until all that was published has gone through; asserts the balance; returns the next scrape, as wait_rest."""
+    tap.wait(send_marker(tap, rabbitmq, pb), what="all that was published to go through").assert_balance_at_rest()
+    return tap.metrics()
 
 
 class Load(threading.Thread):

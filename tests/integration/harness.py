@@ -196,11 +196,11 @@ class Cbtap:
                      lambda: f"{what}:\n{self.metrics()}\n{tail(self.log_path)}")
 
     def wait_rest(self, frames, timeout_s=60):
-        """Waits until so many messages were received and all is settled; asserts the balance; returns the scrape."""
-        metrics = self.wait(lambda m: m("cbtap_source_received_frames_total") >= frames and m.at_rest(), timeout_s,
-                            f"{frames} messages to be received, delivered and settled")
-        metrics.assert_balance_at_rest()
-        return metrics
+        """Waits until so many messages were received and all is settled; asserts the balance; returns the next scrape."""
+        self.wait(lambda m: m("cbtap_source_received_frames_total") >= frames and m.at_rest(), timeout_s,
+                  f"{frames} messages to be received, delivered and settled").assert_balance_at_rest()
+        # What tells of rest is read last: other counters of that scrape may be from before.
+        return self.metrics()
 
     def memory_bytes(self, what="VmRSS"):
         """VmRSS, or VmHWM for its highest so far."""
