@@ -13,6 +13,9 @@ class Connection:
     def __init__(self, proxy, client, server):
         self.proxy, self.ends = proxy, (client, server)
         self.cut = threading.Event()
+
+    def start(self):
+        client, server = self.ends
         for source, target in ((client, server), (server, client)):
             threading.Thread(target=self.pump, args=(source, target), daemon=True).start()
 
@@ -58,7 +61,9 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self.connections.append(Connection(self, client, server))
+            connection = Connection(self, client, server)
+            self.connections.append(connection)  # before a byte has gone through, so that cut() and drop() know it
+            connection.start()
 
     def cut(self):
         """From now on the connections that there are carry nothing, and nobody is told. New ones work."""
