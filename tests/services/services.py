@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from kafka_service import Kafka  # noqa: E402
@@ -80,7 +81,7 @@ def up(directory, names, stay):
             f.writelines(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
         os.replace(env + ".new", env)
         while True:
-            signal.pause()
+            time.sleep(1)  # unlike pause(), it ends though the signal came just before it
     except Ended:
         return 0
     except ServiceError as e:
