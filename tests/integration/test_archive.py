@@ -132,15 +132,16 @@ def test_remove_takes_away_what_is_delivered_and_nothing_else(run, kafka, tree, 
     kafka.pause()
     make_fleet(run, tree, count, shape="zip")
     files = len(files_in(tree))
-    metrics = tap.wait(lambda m: m("cbtap_inflight_frames") == files, what=f"{files} files to be in flight")
-    assert metrics("cbtap_archive_left_files") == files
-    assert metrics("cbtap_archive_left_bytes") == sum(path.stat().st_size for path in files_in(tree))
+    size = sum(path.stat().st_size for path in files_in(tree))
+    # What is left is told after what is in flight: files, then bytes, then seconds.
+    tap.wait(lambda m: m("cbtap_inflight_frames") == m("cbtap_archive_left_files") == files and
+             m("cbtap_archive_left_bytes") == size, what=f"{files} files of {size} bytes to be in flight, and left")
     paused_at = time.monotonic()
     until(lambda: time.monotonic() - paused_at > 3 * INTERVAL_MS / 1000, 10, "three intervals to pass")
     assert len(files_in(tree)) == files and tap.metrics()("cbtap_archive_files_total") == 0
     kafka.resume()
-    metrics = all_delivered(tap, files)
-    assert metrics("cbtap_archive_left_bytes") == 0 and metrics("cbtap_archive_left_seconds") == 0
+    all_delivered(tap, files)
+    tap.wait(lambda m: m("cbtap_archive_left_bytes") == 0 and m("cbtap_archive_left_seconds") == 0, what="nothing to be left")
     until(lambda: not files_in(tree), 20, lambda: f"all files to be removed, {files_in(tree)[:3]}")
     result = verify(run, kafka, count, "--no-duplicates", shape="zip")
     assert result["events"] == count and result["out_of_order"] == 0
