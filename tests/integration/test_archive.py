@@ -105,7 +105,7 @@ def test_kill_9_ten_times_loses_nothing_and_repeats_one_interval(run, kafka, tre
     kills_amid_work = 0
     for _ in range(10):
         tap.start(ready=False)
-        tap.wait(lambda m: m("cbtap_source_received_frames_total") > 0, what="the first frame")
+        metrics = tap.wait(lambda m: m("cbtap_source_received_frames_total") > 0, what="the first frame")
         end = time.monotonic() + 0.02 + 0.2 * dice.random()
         samples = [(time.monotonic(), 0)]
         while time.monotonic() < end:
@@ -115,8 +115,11 @@ def test_kill_9_ten_times_loses_nothing_and_repeats_one_interval(run, kafka, tre
         tap.kill()
         # The fastest of any stretch that is not too short to tell.
         per_second = max([per_second] + [(n - m) / (u - t) for t, m in samples for u, n in samples if u - t > 0.04])
+    said = len(tap.log())
     tap.start()
-    all_delivered(tap, 0, 120)
+    # Nothing is left, either, before it has looked for what there is.
+    tap.wait_log(r"^info all of the archive is delivered", 120, said)
+    all_delivered(tap, 0)
     result = verify(run, kafka, count)
     bound = 10 * (inflight_bytes / 2 / bytes_an_event + per_second * interval_ms / 1000)
     print(f"{result['duplicates']} of {count} events repeated after 10 kills, {kills_amid_work} of them amid work; bound "
