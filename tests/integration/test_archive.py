@@ -53,10 +53,9 @@ def files_in(tree):
 
 
 def all_delivered(tap, files, timeout_s=60):
-    metrics = tap.wait(lambda m: m("cbtap_archive_files_total") >= files and m("cbtap_archive_left_files") == 0
-                       and m.at_rest(), timeout_s, f"{files} files to be delivered")
-    metrics.assert_balance_at_rest()
-    return metrics
+    tap.wait(lambda m: m("cbtap_archive_files_total") >= files and m("cbtap_archive_left_files") == 0
+             and m.at_rest(), timeout_s, f"{files} files to be delivered").assert_balance_at_rest()
+    return tap.metrics()  # as wait_rest
 
 
 @pytest.mark.corpus
