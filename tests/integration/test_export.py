@@ -283,7 +283,8 @@ def test_follow_ends_amid_a_large_file(run, pb, tmp_path):
     large = tmp_path / "large"
     fleet = Fleet(pb, sensors=1)
     large.write_bytes(fleet.bundle(100, run.scale(20000)))
-    argv = [run.binary, "export", "--follow", "--remove", str(large)]
+    # One thread, which takes the signal before it writes on: another might have written it all by then.
+    argv = [run.binary, "export", "--follow", "--remove", "--jobs", "1", str(large)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         first = os.read(process.stdout.fileno(), 1).decode()
         process.terminate()  # it waits for the pipe
