@@ -27,6 +27,12 @@ def tree_of(pb, directory, folders, files, records, with_env=False):
     return folders * files * records
 
 
+def come_whole(path, aside, body):
+    """A file that is there at once: one whose writer is held up between open and write looks quiet, and done."""
+    aside.write_bytes(body)
+    aside.rename(path)
+
+
 def on_terminal(argv, env):
     """What it writes to standard error, a terminal of 100 columns."""
     ours, theirs = pty.openpty()
@@ -308,8 +314,7 @@ def test_follow_says_once_that_a_folder_cannot_be_read_until_it_could_be(run, pb
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         def await_round(directory):
             """A new file there is found by a round that is begun after this."""
-            (tmp_path / "new").write_bytes(bundle_of([fleet.record(100)]))
-            (tmp_path / "new").rename(directory / f"{time.monotonic_ns()}.log")
+            come_whole(directory / f"{time.monotonic_ns()}.log", tmp_path / "new", bundle_of([fleet.record(100)]))
             process.stdout.readline()
 
         for _ in range(count):
@@ -348,7 +353,7 @@ def test_follow_with_remove_leaves_an_empty_tree(run, pb, tmp_path):
 
         await_empty()
         for number in range(5):
-            (tree / "100" / f"new-{number}.log").write_bytes(bundle_of([fleet.record(100)]))
+            come_whole(tree / "100" / f"new-{number}.log", tmp_path / "new", bundle_of([fleet.record(100)]))
         await_empty()
         process.terminate()
         said = process.communicate(timeout=60)[1]
@@ -384,14 +389,14 @@ def test_follow_feeds_a_sink_removes_what_is_there_and_ends_in_order(run, kafka,
         try:
             await_gone(tree / "100" / "first", tree / "101" / "first")
             record, more = fleet.bundle(100, 1), fleet.bundle(100, 2)
-            growing.write_bytes(record + more[:7])  # half a record waits for the rest
-            (tree / "101" / "later").write_bytes(fleet.bundle(101, 1))
+            come_whole(growing, tmp_path / "new", record + more[:7])  # half a record waits for the rest
+            come_whole(tree / "101" / "later", tmp_path / "new", fleet.bundle(101, 1))
             await_gone(tree / "101" / "later")
             assert growing.exists()
             with growing.open("ab") as f:
                 f.write(more[7:])
             await_gone(growing)
-            large.write_bytes(fleet.bundle(101, run.scale(60000)))
+            come_whole(large, tmp_path / "new", fleet.bundle(101, run.scale(60000)))
             until(lambda: not large.exists() or reads(process.pid, large), 30 * run.scale.slow, "it to be read")
             process.terminate()
             said = process.communicate(timeout=60 * run.scale.slow)[1]
