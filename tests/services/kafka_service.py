@@ -77,7 +77,7 @@ class Kafka(Service):
             f.writelines(f"{key}={value}\n" for key, value in settings.items())
         done = subprocess.run([*self._java("128m"), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c",
                                "server.properties", *self._scram_arguments()], cwd=self.dir, capture_output=True, text=True,
-                              timeout=60, check=False)
+                              timeout=self.start_timeout_s, check=False)
         if done.returncode != 0:
             raise ServiceError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
 
