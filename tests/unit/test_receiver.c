@@ -85,8 +85,9 @@ static int script_feed(void *self, unsigned frames_max)
         struct cbt_frame *frame = cbt_receiver_take(script.receiver, 100);
         if (frame == NULL)
             return count > 0 ? (int)count : CBT_ELIMIT;
-        cbt_receiver_push(script.receiver, frame);
+        /* Before whoever waits for the frame can have it. */
         atomic_fetch_sub(&script.to_feed, 1);
+        cbt_receiver_push(script.receiver, frame);
         count++;
     }
     return (int)count;
