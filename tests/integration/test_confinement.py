@@ -130,13 +130,14 @@ def confined_sinks(run):
     return peers, {f"sink.{name}": keys | {"dead_letter_dir": run.dead_dir} for name, keys in sinks.items()}
 
 
-def rotated_lines(path):
-    """Of the file and of those that were closed before it; all of these are compressed in the end."""
-    def closed():
-        return sorted(path.parent.glob(f"{path.name}.*"))
+def closed_files(path):
+    return sorted(path.parent.glob(f"{path.name}.*"))
 
-    until(lambda: closed() and all(one.suffix == ".gz" for one in closed()), 20, lambda: f"all to be compressed: {closed()}")
-    return b"".join([*(gzip.decompress(one.read_bytes()) for one in closed()), path.read_bytes()]).split(b"\n")[:-1]
+
+def rotated_lines(path):
+    """Of the file and of those that were closed before it, of a daemon that has ended: up to then it may close another."""
+    closed = (gzip.decompress(one.read_bytes()) if one.suffix == ".gz" else one.read_bytes() for one in closed_files(path))
+    return b"".join([*closed, path.read_bytes()]).split(b"\n")[:-1]
 
 
 @pytest.mark.parametrize("action", ["errno", "kill"])
@@ -164,13 +165,15 @@ def test_archive_spool_and_the_other_sinks_work_under_the_filter(run, redis, kaf
     for sink in ("kafka", "file", "tls", "syslog"):
         delivered(tap, fleet.total, sink)
     until(lambda: len(list(done.rglob("*.*"))) == 4, 20, "the files to be moved")
-    lines = rotated_lines(run.directory / "events.ndjson")
+    out = run.directory / "events.ndjson"
+    until(lambda: closed_files(out) and all(one.suffix == ".gz" for one in closed_files(out)), 20,
+          lambda: f"all to be compressed: {closed_files(out)}")
     for peer in peers.values():
         until(lambda peer=peer: len(peer.lines()) >= fleet.total, 20, f"{peer.argv[0]} to write all")
     tap.stop()
     for peer in peers.values():
         peer.stop()
     fleet.check(kafka.records(run.topic))
-    fleet.check(as_records(lines))
+    fleet.check(as_records(rotated_lines(out)))
     for peer in peers.values():
         fleet.check(as_records(line[line.index(b"{"):] for line in peer.lines()))
