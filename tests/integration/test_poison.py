@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from bus import Publisher
+from bus import Publisher, wait_drained
 from events import Fleet, bundle_of
 from process import until
 
@@ -41,7 +41,8 @@ def test_what_ends_the_daemon_is_a_dead_letter_after_poison_tries(run, rabbitmq,
         tap.launch()
         tap.wait_crash(signal.SIGABRT)
     tap.start()
-    metrics = tap.wait_rest(frames=2)
+    # Two messages or three: the first was acknowledged in an earlier life, or was not.
+    metrics = wait_drained(tap, rabbitmq, pb)
     assert metrics("cbtap_decode_dead_letters_total", reason="poison") == 1
     assert metrics("cbtap_decode_dead_letters_total") == 1
     assert metrics("cbtap_sink_delivered_dead_letters_total") == 1
@@ -91,10 +92,11 @@ def test_a_part_of_an_archived_file_that_ends_the_daemon_is_a_dead_letter(run, k
         tap.wait_crash(signal.SIGABRT)
         assert (tree / "100" / "a.log").exists()
     tap.start()
-    metrics = tap.wait_rest(frames=2)
+    # The good one may have been delivered, and removed, in an earlier life.
+    until(lambda: not any(path.is_file() for path in tree.rglob("*")), 60, "the files to be removed")
+    metrics = tap.wait_rest(frames=1)
     assert metrics("cbtap_decode_dead_letters_total", reason="poison") == 1
     dead = kafka.records(run.dead_topic)
     assert [record["payload"] for record in dead] == [bad]
     assert dead[0]["headers"]["file"] == str(tree / "100" / "a.log")
     fleet.check(kafka.records(run.topic), duplicates=True)
-    until(lambda: not any(path.is_file() for path in tree.rglob("*")), 10, "the files to be removed")
