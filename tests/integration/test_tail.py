@@ -222,7 +222,7 @@ def test_a_broker_that_goes_away_is_tried_again(run, rabbitmq, kafka, pb):
     proxy.close()
 
 
-SLOW_S = 5  # between two tries of what was refused; a test that sees the first late may measure less
+SLOW_S = 5  # between two tries of what was refused
 
 
 def test_a_password_that_was_changed_is_said_tried_slowly_and_taken_up(run, rabbitmq, kafka, pb, tmp_path):
@@ -236,11 +236,11 @@ def test_a_password_that_was_changed_is_said_tried_slowly_and_taken_up(run, rabb
         tap = config_of(run, kafka, rabbitmq, **{"source.bus": {"url": None, "cb_conf": cb_conf}})
         tail = Tail(tap, "--format", "json")
         rabbitmq.ctl("change_password", "tail", "after")
+        dropped_at = time.monotonic()  # and not when the first try was seen, which may be late
         proxy.drop()
         tail.wait_log("warning cannot connect, trying again .*403 ACCESS_REFUSED.*cb_conf")
-        refused_at, tries = time.monotonic(), len(proxy.connections)
-        until(lambda: len(proxy.connections) > tries, 30, "another try")
-        assert time.monotonic() - refused_at > SLOW_S / 2
+        until(lambda: len(proxy.connections) > 1, 30, "another try")
+        assert time.monotonic() - dropped_at > SLOW_S
         assert tail.process.poll() is None and tail.log().count("cannot connect") == 1, tail.log()
         cb_conf.write_text(cb_conf.read_text().replace("before", "after"))
         tail.wait_log("connected again")
@@ -261,11 +261,15 @@ def test_a_queue_that_is_about_full_on_the_broker_is_said(run, rabbitmq, kafka, 
     proxy = Proxy(rabbitmq.port)
     tap = config_of(run, kafka, rabbitmq, **{"source.bus": {"url": rabbitmq.url.replace(str(rabbitmq.port), str(proxy.port))}})
     tail = Tail(tap, "--format", "json", stdout=subprocess.DEVNULL)
-    proxy.bytes_per_second = 4 << 20
+    proxy.bytes_per_second = 1 << 20
     with Publisher(rabbitmq) as publisher:
-        for _ in range((48 << 20) // len(bundle)):
-            publisher.raw(bundle, {"sensorId": 100})
-    said = tail.wait_log("warning tail's queue on the broker is about full.* messages=(\\d+)")
+        def about_full():
+            for _ in range((1 << 20) // len(bundle)):
+                publisher.raw(bundle, {"sensorId": 100})
+            return re.search("warning tail's queue on the broker is about full.* messages=(\\d+)", tail.log())
+
+        # However slowly it is published: as long as more comes than the network carries, the queue fills and stays full.
+        said = until(about_full, 90, tail.log, 0.05)
     assert 12 << 20 <= int(said[1]) * len(bundle) <= 17 << 20
     proxy.bytes_per_second = 0
     tail.end(signal.SIGINT)
