@@ -9,7 +9,7 @@ import pytest
 from bus import Load, Publisher, wait_drained
 from certificates import Authority
 from events import Fleet
-from process import free_port
+from process import answers, free_port, until
 from rabbitmq_service import RabbitMQ
 
 # TLS is the receiver's alone.
@@ -46,11 +46,16 @@ class Tls:
         shutil.copy(pair[0], self.server)
         shutil.copy(pair[1], self.server_key)
 
+    def start(self):
+        """The listener for TLS comes after the plain one, for which RabbitMQ is asked whether it is ready."""
+        self.rabbitmq.start()
+        until(lambda: answers(self.port), 60, "RabbitMQ to listen for TLS")
+
     def restart(self, pair, **settings):
         self.rabbitmq.stop()
         self.show(pair)
         self.rabbitmq.configure(**settings)
-        self.rabbitmq.start()
+        self.start()
 
     def url(self, host="127.0.0.1", user="guest:guest@", port=None):
         return f"amqps://{user}{host}:{port or self.port}/%2F"
@@ -63,7 +68,7 @@ class Tls:
 def tls(tmp_path_factory, log_dir):
     server = Tls(tmp_path_factory.mktemp("tls"), log_dir)
     try:
-        server.rabbitmq.start()
+        server.start()
         server.rabbitmq.declare_exchanges()
         yield server
     finally:
@@ -79,7 +84,7 @@ def check(run, kafka, tls, tmp_path):
         conf.write_text("[source.bus]\n" + "".join(f"{k} = {v}\n" for k, v in source.items() if v is not None)
                         + f"[sink.kafka]\ntype = kafka\nkafka.bootstrap.servers = {kafka.bootstrap}\n"
                         + f"dead_letter_dir = {run.dead_dir}\n", encoding="utf-8")
-        done = subprocess.run([run.binary, "check", "-c", conf, "--connect", "-s", "source.bus.connect_timeout_ms=5000"],
+        done = subprocess.run([run.binary, "check", "-c", conf, "--connect", "-s", "source.bus.connect_timeout_ms=30000"],
                               capture_output=True, text=True, timeout=120, check=False)
         assert "no-such-secret" not in done.stderr + done.stdout
         line = re.search(r"^.* section=source\.bus .*$", done.stderr, re.MULTILINE)
