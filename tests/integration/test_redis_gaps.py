@@ -9,6 +9,7 @@ from events import Fleet
 
 CHANNEL = "ingress.event.filemod"
 GAPS = "cbtap_source_gaps_total"
+REFUSED_MS = 2500  # the shortest pause of who was refused; without that it is tried again within half a second
 
 
 def gap_counted(tap, reason, begun):
@@ -18,6 +19,7 @@ def gap_counted(tap, reason, begun):
     tap.wait_log(r"^warning the subscription is gone")
     said = tap.wait_log(rf"^warning the subscription is back.* gap_ms=(\d+) reason={reason}")
     assert int(said[1]) <= 1000 * (time.monotonic() - begun), "the gap is longer than since it began"
+    assert int(said[1]) < REFUSED_MS * tap.slow, "Redis was there, but the subscription was not"
 
 
 def test_a_killed_client_and_a_restarted_redis(run, redis, kafka):
